@@ -1,0 +1,103 @@
+"""Key-Graph Attention: one name for callers, an explicit table of implementations behind it.
+
+Shapes: W windows, H heads, N = M*M nodes, K neighbours, D head width.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from kgt_lightning.ops.gather import gather_attention
+from kgt_lightning.ops.graph import KeyGraph
+from kgt_lightning.ops.mask import mask_attention
+from kgt_lightning.ops.reference import reference_attention
+
+log = logging.getLogger(__name__)
+
+Implementation = Callable[..., Tensor]
+
+IMPLEMENTATIONS: dict[str, Implementation] = {
+    "reference": reference_attention,
+    "mask": mask_attention,
+    "gather": gather_attention,
+}
+
+
+def available_implementations() -> list[str]:
+    """Names that ``impl`` takes on this machine, ``auto`` aside."""
+    return list(IMPLEMENTATIONS)
+
+
+def key_graph_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    graph: KeyGraph,
+    *,
+    scale: float,
+    bias_table: Tensor | None = None,
+    impl: str = "auto",
+) -> Tensor:
+    """Attention [W, H, N, D] whose softmax runs only over the neighbours of each node (arXiv 2402.02634, section 3.3).
+
+    out_i = sum_j softmax_j(scale * q_i . k_j + bias_ij) v_j, with j over ``graph.index[w, i]``.
+
+    Args:
+        q: [W, H, N, D].
+        k: [W, H, N, D].
+        v: [W, H, N, D].
+        graph: the Key-Graph of the W windows.
+        scale: factor of the scores, for example D ** -0.5.
+        bias_table: [H, (2M-1)*(2M-1)] with M*M = N; query i at (yi, xi) and key j at (yj, xj) take the entry
+            (yi-yj+M-1)*(2M-1) + (xi-xj+M-1). It gets a gradient.
+        impl: ``auto``, or one of :func:`available_implementations`.
+
+    Raises:
+        ValueError: if a shape does not fit, or the implementation is unknown or unavailable.
+
+    """
+    _check_shapes(q, k, v, graph, bias_table)
+    if impl == "auto":
+        impl, reason = choose_implementation(graph.k, graph.num_nodes)
+        _say_once(impl, reason)
+    if impl not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"impl={impl!r} is not available; choose auto or one of {', '.join(available_implementations())}"
+        )
+    return IMPLEMENTATIONS[impl](q, k, v, graph, scale=scale, bias_table=bias_table)
+
+
+def choose_implementation(k: int, num_nodes: int) -> tuple[str, str]:
+    """Name of the implementation that ``auto`` takes for these sizes, and the reason in words."""
+    if k * 16 <= num_nodes:
+        return "gather", f"k={k} is at most 1/16 of {num_nodes} nodes, so that reading the neighbours costs least"
+    return "mask", f"k={k} is more than 1/16 of {num_nodes} nodes, so that dense scores with a mask cost least"
+
+
+@cache
+def _say_once(impl: str, reason: str) -> None:
+    log.info("attention: auto chose %s (%s)", impl, reason)
+
+
+def _check_shapes(q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, bias_table: Tensor | None) -> None:
+    if q.ndim != 4 or q.shape != k.shape or q.shape != v.shape:
+        shapes = ", ".join(str(list(t.shape)) for t in (q, k, v))
+        raise ValueError(f"q, k, v have shapes {shapes}; expected three times [windows, heads, nodes, width]")
+    windows, heads, num_nodes, _ = q.shape
+    if graph.index.shape[:2] != (windows, num_nodes):
+        built_for = list(graph.index.shape[:2])
+        raise ValueError(
+            f"the graph is built for {built_for} [windows, nodes], the queries have {[windows, num_nodes]}"
+        )
+    if bias_table is not None:
+        window = math.isqrt(num_nodes)
+        expected = (heads, (2 * window - 1) ** 2)
+        if window * window != num_nodes or bias_table.shape != torch.Size(expected):
+            raise ValueError(
+                f"bias_table has shape {list(bias_table.shape)}; {heads} heads and {num_nodes} nodes need"
+                f" {list(expected)} and a square window"
+            )

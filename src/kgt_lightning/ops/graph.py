@@ -1,0 +1,82 @@
+"""Windows, and the Key-Graph of the nodes inside each of them.
+
+Shapes: B images, C channels, W windows (of all images), M window side, N = M*M nodes of a window,
+K neighbours of a node.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+def split_windows(features_BCHW: Tensor, window: int) -> Tensor:
+    """Nodes [B*H/M*W/M, M*M, C] of the non-overlapping windows of side M, row by row.
+
+    Raises:
+        ValueError: if a side of the features is not a multiple of the window.
+
+    """
+    batch, channels, height, width = features_BCHW.shape
+    if height % window or width % window:
+        raise ValueError(f"features of {height}x{width} do not divide into windows of {window}: pad them to a multiple")
+    grid = features_BCHW.view(batch, channels, height // window, window, width // window, window)
+    return grid.permute(0, 2, 4, 3, 5, 1).reshape(-1, window * window, channels)
+
+
+def merge_windows(nodes_WNC: Tensor, window: int, height: int, width: int) -> Tensor:
+    """Features [B, C, height, width] whose windows hold the nodes: the inverse of :func:`split_windows`."""
+    channels = nodes_WNC.shape[-1]
+    grid = nodes_WNC.view(-1, height // window, width // window, window, window, channels)
+    return grid.permute(0, 5, 1, 3, 2, 4).reshape(-1, channels, height, width)
+
+
+@dataclass(frozen=True, eq=False)
+class KeyGraph:
+    """For every node the k most similar nodes of its window; shared by all heads and all layers of a stage."""
+
+    index: Tensor
+    """[W, N, K], integer: the neighbours of each node, all different, in no particular order."""
+
+    @property
+    def k(self) -> int:
+        """Neighbours kept for each node."""
+        return self.index.shape[-1]
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes of a window, N."""
+        return self.index.shape[-2]
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """[W, N, N], bool: entry (i, j) says whether j is a neighbour of i. Made once, when first asked for."""
+        shape = (*self.index.shape[:-1], self.num_nodes)
+        return torch.zeros(shape, dtype=torch.bool, device=self.index.device).scatter_(-1, self.index, True)
+
+
+@torch.no_grad()
+def build_key_graph(nodes: Tensor, k: int) -> KeyGraph:
+    """Key-Graph of every window: the k largest entries in each row of the similarity A = V V^T.
+
+    The similarity is the plain inner product and the choice is not differentiated (arXiv 2402.02634, section 3.2).
+
+    Args:
+        nodes: [W, N, C], the features of each window's nodes.
+        k: neighbours kept for each node, 1 to N.
+
+    Raises:
+        ValueError: if the nodes are not [W, N, C] or k lies outside 1..N.
+
+    """
+    if nodes.ndim != 3:
+        raise ValueError(f"nodes have shape {list(nodes.shape)}; expected [windows, nodes, channels]")
+    num_nodes = nodes.shape[1]
+    if not 1 <= k <= num_nodes:
+        raise ValueError(f"k={k} must lie in 1..{num_nodes}, the nodes of a window")
+    if k == num_nodes:
+        everyone = torch.arange(num_nodes, device=nodes.device)
+        return KeyGraph(everyone.expand(nodes.shape[0], num_nodes, num_nodes))
+    similarity_WNN = nodes @ nodes.transpose(-1, -2)
+    return KeyGraph(similarity_WNN.topk(k, sorted=False).indices)
