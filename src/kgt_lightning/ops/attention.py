@@ -14,6 +14,8 @@ from torch import Tensor
 from kgt_lightning.ops.gather import gather_attention
 from kgt_lightning.ops.graph import KeyGraph
 from kgt_lightning.ops.mask import mask_attention
+from kgt_lightning.ops.native import native_attention
+from kgt_lightning.ops.native_build import why_unavailable as why_no_native
 from kgt_lightning.ops.reference import reference_attention
 
 log = logging.getLogger(__name__)
@@ -24,12 +26,16 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "reference": reference_attention,
     "mask": mask_attention,
     "gather": gather_attention,
+    "native": native_attention,
 }
+
+# Why a machine may lack an implementation, in words, or None; those not named run everywhere.
+WHY_UNAVAILABLE: dict[str, Callable[[], str | None]] = {"native": why_no_native}
 
 
 def available_implementations() -> list[str]:
     """Names that ``impl`` takes on this machine, ``auto`` aside."""
-    return list(IMPLEMENTATIONS)
+    return [name for name in IMPLEMENTATIONS if name not in WHY_UNAVAILABLE or WHY_UNAVAILABLE[name]() is None]
 
 
 def key_graph_attention(
@@ -62,17 +68,24 @@ def key_graph_attention(
     """
     _check_shapes(q, k, v, graph, bias_table)
     if impl == "auto":
-        impl, reason = choose_implementation(graph.k, graph.num_nodes)
+        impl, reason = choose_implementation(graph.k, graph.num_nodes, q.device)
         _say_once(impl, reason)
-    if impl not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"impl={impl!r} is not available; choose auto or one of {', '.join(available_implementations())}"
-        )
+    _check_available(impl)
     return IMPLEMENTATIONS[impl](q, k, v, graph, scale=scale, bias_table=bias_table)
 
 
-def choose_implementation(k: int, num_nodes: int) -> tuple[str, str]:
-    """Name of the implementation that ``auto`` takes for these sizes, and the reason in words."""
+def choose_implementation(k: int, num_nodes: int, device: torch.device) -> tuple[str, str]:
+    """Name of the implementation that ``auto`` takes for these sizes on this device, and the reason in words."""
+    if device.type == "cpu":
+        problem = why_no_native()
+        if problem is None:
+            return "native", "compiled code that reads only the neighbours costs least on the CPU"
+        name, reason = _choose_plain(k, num_nodes)
+        return name, f"native is unavailable: {problem}; {reason}"
+    return _choose_plain(k, num_nodes)
+
+
+def _choose_plain(k: int, num_nodes: int) -> tuple[str, str]:
     if k * 16 <= num_nodes:
         return "gather", f"k={k} is at most 1/16 of {num_nodes} nodes, so that reading the neighbours costs least"
     return "mask", f"k={k} is more than 1/16 of {num_nodes} nodes, so that dense scores with a mask cost least"
@@ -81,6 +94,13 @@ def choose_implementation(k: int, num_nodes: int) -> tuple[str, str]:
 @cache
 def _say_once(impl: str, reason: str) -> None:
     log.info("attention: auto chose %s (%s)", impl, reason)
+
+
+def _check_available(impl: str) -> None:
+    problem = "it is unknown" if impl not in IMPLEMENTATIONS else WHY_UNAVAILABLE.get(impl, lambda: None)()
+    if problem is not None:
+        choices = ", ".join(available_implementations())
+        raise ValueError(f"impl={impl!r} is not available ({problem}); choose auto or one of {choices}")
 
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, bias_table: Tensor | None) -> None:

@@ -50,6 +50,20 @@ class KeyGraph:
         return self.index.shape[-2]
 
     @cached_property
+    def index32(self) -> Tensor:
+        """[W, N, K], int32: the index, checked once so that compiled code may trust it.
+
+        Raises:
+            ValueError: if a neighbour lies outside 0..N-1.
+
+        """
+        if self.index.numel():
+            low, high = (int(bound) for bound in self.index.aminmax())
+            if low < 0 or high >= self.num_nodes:
+                raise ValueError(f"neighbours {low}..{high} must lie in 0..{self.num_nodes - 1}, the nodes of a window")
+        return self.index.to(torch.int32)
+
+    @cached_property
     def mask(self) -> Tensor:
         """[W, N, N], bool: entry (i, j) says whether j is a neighbour of i. Made once, when first asked for."""
         shape = (*self.index.shape[:-1], self.num_nodes)
