@@ -65,6 +65,11 @@ def main(config: DictConfig) -> None:
         )
     checkpoint.change({"data": {"root": config.data_root}})
     checkpoint.change({section: config[section] for section in SECTIONS})
+    channels = checkpoint.config.data.channels
+    if channels != checkpoint.config.model.channels:
+        raise ValueError(
+            f"data.channels={channels}: the model in the checkpoint takes {checkpoint.config.model.channels}"
+        )
     module = checkpoint.module()
     data: RestorationData = instantiate(checkpoint.config.data)
 

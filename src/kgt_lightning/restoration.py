@@ -63,7 +63,7 @@ class RestorationModule(lightning.LightningModule, ABC):
         seed: of the draw from ``backbone.train_k``.
 
     Raises:
-        ValueError: if the loss is unknown.
+        ValueError: if the loss is unknown, the crop negative, or luma asked for of gray images.
 
     """
 
@@ -82,6 +82,12 @@ class RestorationModule(lightning.LightningModule, ABC):
         super().__init__()
         if loss not in LOSSES:
             raise ValueError(f"module.loss={loss!r} must be one of {', '.join(LOSSES)}")
+        if crop < 0:
+            raise ValueError(f"module.crop={crop} must be 0 or more border pixels")
+        if luma and backbone.channels != 3:
+            raise ValueError(
+                f"module.luma=true needs data.channels=3, not {backbone.channels}: gray is scored as it is"
+            )
         self.network = Restorer(backbone=backbone, head=self.make_head(backbone, scale))
         self.loss = LOSSES[loss]
         self.optim = optim
