@@ -32,8 +32,6 @@ class ConfigInCheckpoint(Callback):
 class Panels(Callback):
     """Pictures degraded | restored | clean of the first validation images, as PNG files and to the logger."""
 
-    GAP = 4
-
     def __init__(self, *, folder: str, images: int) -> None:
         self.folder = Path(folder)
         self.images = images
@@ -52,7 +50,7 @@ class Panels(Callback):
             return
         assert isinstance(pl_module, RestorationModule)
         assert isinstance(batch, Sample)
-        panel = self.panel(pl_module.baseline(batch.degraded)[0], outputs[0], batch.clean[0])
+        panel = side_by_side(pl_module.baseline(batch.degraded)[0], outputs[0], batch.clean[0])
         file = self.folder / f"step_{trainer.global_step:07d}" / f"{batch.name.replace('/', '_')}.png"
         write_image(file, Picture(pixels=panel))
         for logger in trainer.loggers:
@@ -61,10 +59,11 @@ class Panels(Callback):
             elif isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image(f"panels/{batch.name}", panel, trainer.global_step)
 
-    def panel(self, *pictures: Tensor) -> Tensor:
-        """Pictures [C, H, W] side by side with white between them, clamped to [0, 1]."""
-        apart = [F.pad(picture.detach().float().cpu().clamp(0, 1), (0, self.GAP), value=1.0) for picture in pictures]
-        return torch.cat(apart, dim=-1)[..., : -self.GAP]
+
+def side_by_side(*pictures: Tensor, gap: int = 4) -> Tensor:
+    """Pictures [C, H, W] in one row with white between them, clamped to [0, 1]."""
+    apart = [F.pad(picture.detach().float().cpu().clamp(0, 1), (0, gap), value=1.0) for picture in pictures]
+    return torch.cat(apart, dim=-1)[..., :-gap]
 
 
 class Speed(Callback):

@@ -12,10 +12,12 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
+from kgt_lightning.callbacks import side_by_side
 from kgt_lightning.checkpoint import load_checkpoint
 from kgt_lightning.data import RestorationData, Sample
 from kgt_lightning.entry import command
 from kgt_lightning.images import Picture, write_image
+from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.results import run_test
 
 SECTIONS = ("data", "model", "module")
@@ -23,11 +25,12 @@ SECTIONS = ("data", "model", "module")
 log = logging.getLogger(__name__)
 
 
-class SaveRestored(Callback):
-    """Writes every restored image as PNG below a folder, one folder for each test set."""
+class SaveImages(Callback):
+    """Writes each test image as PNG below a folder: degraded, restored, and a panel of both with the clean one."""
 
     def __init__(self, *, folder: Path, test_sets: list[str]) -> None:
-        self.folders = [folder / name.replace(" ", "_") for name in test_sets]
+        self.folder = folder
+        self.test_sets = [name.replace(" ", "_") for name in test_sets]
 
     def on_test_batch_end(
         self,
@@ -38,10 +41,17 @@ class SaveRestored(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write one image."""
+        """Write the three pictures of one image."""
         assert isinstance(batch, Sample)
-        restored = Picture(pixels=outputs[0].float().cpu().clamp(0, 1))
-        write_image(self.folders[dataloader_idx] / f"{batch.name}.png", restored)
+        assert isinstance(pl_module, RestorationModule)
+        pictures = {
+            "degraded": batch.degraded[0],
+            "restored": outputs[0],
+            "panels": side_by_side(pl_module.baseline(batch.degraded)[0], outputs[0], batch.clean[0]),
+        }
+        for kind, pixels in pictures.items():
+            file = self.folder / kind / self.test_sets[dataloader_idx] / f"{batch.name}.png"
+            write_image(file, Picture(pixels=pixels.float().cpu().clamp(0, 1)))
 
 
 @command("evaluate", sections=SECTIONS)
@@ -61,7 +71,7 @@ def main(config: DictConfig) -> None:
     folder = Path(config.run_dir)
     callbacks = []
     if config.save_images:
-        callbacks.append(SaveRestored(folder=folder / "restored", test_sets=list(data.test_sets)))
+        callbacks.append(SaveImages(folder=folder, test_sets=list(data.test_sets)))
     trainer = instantiate(config.trainer, callbacks=callbacks)
     results = run_test(trainer, module, data, task=checkpoint.config.task)
     if trainer.is_global_zero:

@@ -42,7 +42,8 @@ class AppendingCSV(Logger):
             if kind:  # Lightning adds the epoch, which means nothing here
                 kinds.setdefault(kind.replace("/", "_"), {})[name] = value
         for kind, values in kinds.items():
-            self._append(kind, {"step": step, **values})
+            # Lightning counts from zero; here the step is the number of steps done, as in the names of panels.
+            self._append(kind, {"step": None if step is None else step + 1, **values})
 
     def _append(self, kind: str, row: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

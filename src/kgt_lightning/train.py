@@ -55,7 +55,7 @@ def train(config: DictConfig) -> float:
         log.info("checkpoints, curves and panels are in %s", folder)
     for test_set, mean in means.items():
         for logger in trainer.loggers:
-            logger.log_metrics({f"test/{test_set.replace(' ', '_')}_psnr": mean["psnr"]}, step=trainer.global_step)
+            logger.log_metrics({f"test/{test_set.replace(' ', '_')}_psnr": mean["psnr"]}, step=trainer.global_step - 1)
     return next(iter(means.values()))["psnr"]
 
 
