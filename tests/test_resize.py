@@ -100,7 +100,7 @@ def test_gradient():
 
 @pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf")])
 def test_impossible_scales(scale):
-    with pytest.raises(ValueError, match="scale=.* must be a positive number"):
+    with pytest.raises(ValueError, match=r"scale=.* must be a positive number"):
         imresize(torch.rand(1, 1, 4, 4), scale)
 
 

@@ -26,7 +26,8 @@ def imresize(image: Tensor, scale: float, *, matlab_uint8: bool = False) -> Tens
         raise ValueError(f"scale={scale} must be a positive number, such as 2 or 1/3")
     if image.ndim < 2 or image.numel() == 0 or not image.is_floating_point():
         raise ValueError(
-            f"image {tuple(image.shape)} of {image.dtype} must be [..., H, W] with pixels in [0, 1]: divide uint8 by 255"
+            f"image {tuple(image.shape)} of {image.dtype} must be [..., H, W], not empty, of floats in [0, 1]:"
+            " divide uint8 by 255"
         )
     if not matlab_uint8:
         return _resize(_resize(image, scale, dim=-2), scale, dim=-1)

@@ -61,9 +61,9 @@ def _factors(scale: int) -> list[int]:
     """
     steps, rest = [], scale
     for factor in (2, 3):
-        while rest % factor == 0:
+        while rest > 1 and rest % factor == 0:
             steps.append(factor)
             rest //= factor
-    if rest != 1 or scale < 1:
+    if rest != 1:
         raise ValueError(f"scale={scale} must be a product of 2s and 3s, such as 2, 3 or 4")
     return steps

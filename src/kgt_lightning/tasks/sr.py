@@ -88,9 +88,7 @@ class SRModule(RestorationModule):
 
     def make_head(self, backbone: KGT, scale: int) -> PixelShuffleHead:
         """Restored = enlarged + pixel shuffle(features)."""
-        return PixelShuffleHead(
-            width=backbone.width, stride=backbone.stride, channels=backbone.channels, scale=scale
-        )
+        return PixelShuffleHead(width=backbone.width, stride=backbone.stride, channels=backbone.channels, scale=scale)
 
     def baseline(self, degraded: Tensor) -> Tensor:
         """Bicubic enlargement, as MATLAB's of floating-point images."""
