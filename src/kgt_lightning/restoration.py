@@ -85,9 +85,7 @@ class RestorationModule(lightning.LightningModule, ABC):
         if crop < 0:
             raise ValueError(f"module.crop={crop} must be 0 or more border pixels")
         if luma and backbone.channels != 3:
-            raise ValueError(
-                f"module.luma=true needs data.channels=3, not {backbone.channels}: gray is scored as it is"
-            )
+            raise ValueError(f"module.luma=true scores Y of RGB, data.channels={backbone.channels}: set it to false")
         self.network = Restorer(backbone=backbone, head=self.make_head(backbone, scale))
         self.loss = LOSSES[loss]
         self.optim = optim
