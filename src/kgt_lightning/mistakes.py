@@ -32,9 +32,10 @@ def one_line(error: BaseException) -> str:
 
 def wrong_argument(error: HydraException, *, conf: Path, config_name: str, arguments: Sequence[str]) -> str:
     """The message for arguments that Hydra could not compose into the configuration ``conf/<config_name>.yaml``."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        known = ", ".join(option for option in error.options if not option.startswith("_"))
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.partition("/")
+        files = [file.relative_to(conf / group).with_suffix("") for file in (conf / group).rglob("[!_]*.yaml")]
+        known = ", ".join(sorted(file.as_posix() for file in files))
         return f"{group}={name} does not exist: choose one of {known}"
     if isinstance(error, OverrideParseException):
         reason = _joined(error).partition("; See ")[0]

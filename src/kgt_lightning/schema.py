@@ -85,7 +85,9 @@ def _in_words(hint: Any) -> str:
     if hint in _WORDS:
         return _WORDS[hint]
     if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(_in_words(each) for each in arguments))
+        literals = [value for each in arguments if get_origin(each) is Literal for value in get_args(each)]
+        others = [_in_words(each) for each in arguments if get_origin(each) is not Literal]
+        return " or ".join(dict.fromkeys([*([_in_words(Literal[tuple(literals)])] if literals else []), *others]))
     if origin is Literal:
         return "one of " + ", ".join(dict.fromkeys(str(each) for each in arguments))
     if origin in (Sequence, list, tuple):

@@ -32,11 +32,15 @@ class GaussianNoise:
     def __post_init__(self) -> None:
         if isinstance(self.sigma, Mapping):
             if set(self.sigma) != {"low", "high"} or not 0 <= self.sigma["low"] <= self.sigma["high"]:
-                raise ValueError(f"data.sigma={dict(self.sigma)} must be a range {{low:5,high:50}} of levels of 0 or more")
+                raise ValueError(
+                    f"data.sigma={dict(self.sigma)} must be a range {{low:5,high:50}} of levels of 0 or more"
+                )
         elif min(_levels(self.sigma), default=-1) < 0:
             raise ValueError(f"data.sigma={self.sigma} must be a level of 0 or more such as 25, or a list of them")
         if min(self._test_levels(), default=-1) < 0:
-            raise ValueError(f"data.test_sigma={self.test_sigma} must be a level of 0 or more such as 25, or a list of them")
+            raise ValueError(
+                f"data.test_sigma={self.test_sigma} must be a level of 0 or more such as 25, or a list of them"
+            )
 
     def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
         """Noisy image [C, H, W] of a clean one in [0, 1]."""

@@ -1,0 +1,20 @@
+import pytest
+import torch
+
+from kgt_lightning.restoration import Scores, charbonnier
+
+
+def test_charbonnier_by_hand():
+    restored, clean = torch.tensor([0.0, 3.0]), torch.tensor([0.0, 0.0])
+    assert charbonnier(restored, clean).item() == pytest.approx((1e-3 + (9 + 1e-6) ** 0.5) / 2)
+
+
+def test_an_image_that_was_given_twice_counts_once():
+    scores = Scores()
+    for index, value in ((0, 1.0), (1, 2.0), (0, 1.0)):
+        scores.update(index, torch.tensor([value, value / 2]))
+    assert scores.compute() == {0: [1.0, 0.5], 1: [2.0, 1.0]}
+
+
+def test_scores_of_no_image():
+    assert Scores().compute() == {}
