@@ -83,7 +83,7 @@ TINY = (
     "trainer.max_steps=4",
     "trainer.accelerator=cpu",
     "trainer.log_every_n_steps=1",
-    "trainer.enable_progress_bar=false",
+    "+trainer.enable_progress_bar=false",
     "~callbacks.progress",
 )
 

@@ -31,8 +31,8 @@ def test_wandb_is_offline_without_an_account_and_ends_with_each_job(run_command,
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
-    arguments = ("logger=wandb", "trainer.max_steps=1", "-m", "model.k=4,8", "hydra.sweep.dir=sweep")
-    code, _, errors = run_command(train.main, *tiny_arguments, *arguments)
+    arguments = ("logger=wandb", "trainer.max_steps=1", "model.k=4,8", "hydra.sweep.dir=sweep")
+    code, _, errors = run_command(train.main, "-m", *tiny_arguments, *arguments)
     assert code == 0, errors
     for job in ("0", "1"):
         assert len(list((tmp_path / "sweep" / job / "wandb").glob("offline-run-*"))) == 1

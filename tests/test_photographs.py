@@ -52,7 +52,7 @@ def test_the_bundled_photographs_are_read():
             image = photograph.read()
             assert image.shape[0] == channels
             assert min(image.shape[1:]) >= 300
-            assert 0 <= image.min() < 0.2 < 0.7 < image.max() <= 1
+            assert 0 <= image.min() < 0.3 < 0.6 < image.max() <= 1
 
 
 def test_the_cache_holds_the_pixels(folder):

@@ -147,7 +147,7 @@ def test_the_command_names_runs_and_resumes_the_newest(run_command, tiny_argumen
 
 
 def test_a_failed_job_of_a_multirun_does_not_stop_the_others(run_command, tiny_arguments, tmp_path):
-    arguments = (*tiny_arguments, "trainer.max_steps=1", "-m", "model.k=99,4", "hydra.sweep.dir=sweep")
+    arguments = ("-m", *tiny_arguments, "trainer.max_steps=1", "model.k=99,4", "hydra.sweep.dir=sweep")
     code, _, errors = run_command(command.main, *arguments)
     assert code == 2
     assert "error: k=99 must lie in 1..16" in errors

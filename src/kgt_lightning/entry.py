@@ -27,6 +27,14 @@ _PACKAGED = Path(__file__).parent / "conf"
 CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
 """The configuration: inside an installed package, or beside src/ in a checkout."""
 
+_NEEDLESS = (
+    "`isinstance\\(treespec, LeafSpec\\)`",  # Lightning's own use of torch
+    "You're resuming from a checkpoint that ended before",  # the data goes on at the step that was reached
+    "Checkpoint directory .* exists and is not empty",  # as it is after every resume
+    "The '.*_dataloader' does not have many workers",  # crops from a memory map are cheap
+)
+"""Beginnings of warnings about nothing that a user could or should change."""
+
 
 def run_name(resume: bool, folder: str) -> str:
     """Name of the run below the folder: that of the newest with a checkpoint to resume, or the present time."""
@@ -43,7 +51,7 @@ OmegaConf.register_new_resolver("times", operator.mul, replace=True)
 
 
 def command(
-    config_name: str, *, sections: Sequence[str] = ()
+    config_name: str, *, sections: Sequence[str] = (), names: Sequence[str] = ()
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
     """Make main(config) a command that composes ``conf/<config_name>.yaml`` with key=value arguments.
 
@@ -54,6 +62,7 @@ def command(
         config_name: the file.
         sections: parts of a checkpoint's configuration that arguments such as model.k=64 may change; the file leaves
             them empty, so that main has to check the keys.
+        names: groups of conf/ that this command does not compose: task=sr is the value of ``task.name`` in its file.
 
     """
 
@@ -69,7 +78,7 @@ def command(
                         raise
                     if HydraConfig.get().mode is RunMode.MULTIRUN:
                         log.error(one_line(error))
-                        raise
+                        raise ValueError(one_line(error)) from error
                     # SystemExit passes through Hydra, which would print the arguments before the error.
                     print(file=sys.stderr)  # noqa: T201  # ends the line of a progress bar
                     _exit(one_line(error))
@@ -78,10 +87,10 @@ def command(
         full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
         def run() -> Any:
-            # Lightning's own use of torch, nothing that a user could change.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            for message in _NEEDLESS:
+                warnings.filterwarnings("ignore", message=f".*{message}")
             logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
-            arguments = sys.argv[1:] = [_added(argument, sections) for argument in sys.argv[1:]]
+            arguments = sys.argv[1:] = [_rewritten(argument, sections, names) for argument in sys.argv[1:]]
             if full_error:
                 return started()
             # Hydra raises what it would otherwise print over several lines.
@@ -123,6 +132,9 @@ def _no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
 
 
-def _added(argument: str, sections: Sequence[str]) -> str:
-    """The argument in Hydra's form for a new key, if it lies in one of the sections."""
-    return f"+{argument}" if argument.split("=")[0].split(".")[0] in sections and "." in argument else argument
+def _rewritten(argument: str, sections: Sequence[str], names: Sequence[str]) -> str:
+    """The argument as Hydra needs it: as a new key if it lies in one of the sections, as a value if it is a name."""
+    key, equals, value = argument.partition("=")
+    if key in names:
+        return f"{key}.name{equals}{value}"
+    return f"+{argument}" if key.partition(".")[0] in sections and "." in key else argument

@@ -45,7 +45,7 @@ class AppendingCSV(Logger):
                 kinds.setdefault(kind.replace("/", "_"), {})[name] = value
         for kind, values in kinds.items():
             # Lightning counts from zero; here the step is the number of steps done, as in the names of panels.
-            self._append(kind, {"step": None if step is None else step + 1, **values})
+            self._append(kind, {"step": None if step is None else int(step) + 1, **values})
 
     def _append(self, kind: str, row: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,14 @@
 """What a user did wrong, said in one line: which key or file, what is allowed, and the fix."""
 
 import difflib
+import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.utils import get_object
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
@@ -49,12 +51,22 @@ def wrong_argument(error: HydraException, *, conf: Path, config_name: str, argum
 
 def _unknown_key(key: str, config: DictConfig) -> str:
     """Which keys are meant, or at least known: the same name elsewhere, a similar one, all of the section."""
+    parent, _, leaf = key.rpartition(".")
+    section = OmegaConf.select(config, parent) if parent else config
+    if isinstance(section, DictConfig) and "_target_" in section:
+        target = get_object(section["_target_"])
+        if leaf in inspect.signature(target).parameters:
+            return f"{key} is left to its default by the file: set it with +{key}=<value>"
     known = _keys(config)
-    leaf = key.rpartition(".")[2]
-    meant = [each for each in known if each.rpartition(".")[2] == leaf] or difflib.get_close_matches(key, known, n=1)
+    meant = [each for each in known if each.rpartition(".")[2] == leaf]
+    if not meant:
+        # Of a section that exists, its own keys are meant; the name of the section would make all of them similar.
+        siblings = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == parent}
+        meant = [siblings[each] for each in difflib.get_close_matches(leaf, siblings, n=1)]
+    if not meant and section is None:
+        meant = difflib.get_close_matches(key, known, n=1)
     if meant:
         return f"{key} is no setting: did you mean {' or '.join(meant[:3])}?"
-    parent = key.rpartition(".")[0]
     while parent and not isinstance(OmegaConf.select(config, parent), DictConfig):
         parent = parent.rpartition(".")[0]
     section = OmegaConf.select(config, parent) if parent else config

@@ -30,6 +30,7 @@ FIXED_BY_WEIGHTS = ("task", "module.backbone", "data.channels", "module.scale")
 def train(config: DictConfig) -> float:
     """Train as configured, and test: PSNR in dB, the mean over the images of the first test set."""
     check_settings(config)
+    torch.set_float32_matmul_precision(config.matmul_precision)
     resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     folder = Path(config.run_dir)
     last = last_checkpoint(config, folder)
@@ -133,7 +134,6 @@ def _difference(theirs: Any, ours: Any) -> str:
 @command("train")
 def main(config: DictConfig) -> float:
     """Command-line entry."""
-    torch.set_float32_matmul_precision(config.matmul_precision)
     return train(config)
 
 
