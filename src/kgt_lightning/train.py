@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kgt_lightning.callbacks import ConfigInCheckpoint
 from kgt_lightning.checkpoint import load_checkpoint
+from kgt_lightning.curves import draw_curves
 from kgt_lightning.data import RestorationData
 from kgt_lightning.entry import command
 from kgt_lightning.restoration import RestorationModule
@@ -51,6 +52,7 @@ def train(config: DictConfig) -> float:
     means = results.means()
     if trainer.is_global_zero:
         results.write(folder, checkpoint=best, parameters=parameters)
+        draw_curves(folder)
         results.show()
         log.info("checkpoints, curves and panels are in %s", folder)
     for test_set, mean in means.items():
