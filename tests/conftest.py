@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
+
+from kgt_lightning.entry import CONF_DIR
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
 
@@ -35,3 +39,14 @@ def read_reference() -> Callable[[str], Tensor]:
 def photo() -> Tensor:
     """A photograph, [1, 3, 300, 451] in [0, 1]."""
     return torch.from_numpy(skimage.data.chelsea()).permute(2, 0, 1)[None].float() / 255
+
+
+@pytest.fixture
+def composed() -> Callable[..., DictConfig]:
+    """Composes conf/<name>.yaml with arguments, as a command does."""
+
+    def compose_as_command(name: str, *arguments: str) -> DictConfig:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return compose(name, [*arguments])
+
+    return compose_as_command

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from kgt_lightning.images import modcrop
 from kgt_lightning.photographs import (
     BUNDLED_TEST,
     BUNDLED_TRAIN,
@@ -90,10 +91,11 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
 
 @dataclass(frozen=True, kw_only=True)
 class WholeImages(Dataset[Sample]):
-    """The photographs of a set, or their central parts, degraded the same way at every call."""
+    """The photographs of a set, or their central parts, each with its degraded image, the same at every call."""
 
     photographs: tuple[Photograph, ...]
     degrade: Callable[[Tensor], Tensor]
+    """Makes the degraded image where the set does not give it."""
     scale: int
     largest: int | None = None
     """Side in pixels that the central part may have."""
@@ -102,14 +104,29 @@ class WholeImages(Dataset[Sample]):
         return len(self.photographs)
 
     def __getitem__(self, index: int) -> Sample:
-        """Degraded and clean image; the clean one is cropped at bottom and right to a multiple of the scale."""
-        clean = self.photographs[index].read()
+        """Degraded and clean image; the clean one is cropped at bottom and right to a multiple of the scale.
+
+        Raises:
+            ValueError: if the degraded image that the set gives is not smaller by the scale.
+
+        """
+        photograph = self.photographs[index]
+        clean = modcrop(photograph.read(), self.scale).contiguous()
+        degraded = None if photograph.read_degraded is None else photograph.read_degraded()
+        expected = tuple(side // self.scale for side in clean.shape[-2:])
+        if degraded is not None and degraded.shape[-2:] != expected:
+            height, width = degraded.shape[-2:]
+            raise ValueError(
+                f"{photograph.name}: its degraded image has {height} x {width} pixels,"
+                f" {expected[0]} x {expected[1]} are expected at scale={self.scale}: replace or remove it"
+            )
         if self.largest is not None:
-            top, left = (max(side - self.largest, 0) // 2 for side in clean.shape[-2:])
-            clean = clean[:, top : top + self.largest, left : left + self.largest]
-        height, width = (side - side % self.scale for side in clean.shape[-2:])
-        clean = clean[:, :height, :width].contiguous()
-        return Sample(self.degrade(clean), clean, index, self.photographs[index].name)
+            # In pixels of the degraded image, so that both are cropped alike.
+            side = self.largest // self.scale
+            top, left = (max(each - side, 0) // 2 for each in expected)
+            clean = _part(clean, top * self.scale, left * self.scale, side * self.scale)
+            degraded = None if degraded is None else _part(degraded, top, left, side)
+        return Sample(self.degrade(clean) if degraded is None else degraded, clean, index, photograph.name)
 
 
 class StepSampler(Sampler[list[int]]):
@@ -183,6 +200,10 @@ class RestorationData(lightning.LightningDataModule, ABC):
     def make_degradation(self) -> Degradation:
         """Make what degrades the clean images of this task."""
 
+    def photographs_in(self, folder: Path) -> PhotographSet:
+        """Photographs of a set; a task overrides it if its sets have a layout of their own or give degraded images."""
+        return folder_set(folder, channels=self.channels)
+
     @cached_property
     def train_and_validation(self) -> tuple[tuple[Photograph, ...], tuple[Photograph, ...]]:
         """Photographs to train on and those held out: evenly spaced over the sorted names, so that both are varied."""
@@ -247,7 +268,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
         root = Path(self.root).expanduser()
         if not root.is_dir():
             raise ValueError(f"data_root={root} is no folder: name the folder that holds {', '.join(names)}")
-        return [folder_set(root / name, channels=self.channels) for name in names]
+        return [self.photographs_in(root / name) for name in names]
 
     def _one_by_one(self, images: WholeImages) -> DataLoader[Sample]:
         trainer = self._trainer()
@@ -264,6 +285,10 @@ class RestorationData(lightning.LightningDataModule, ABC):
     def _trainer(self) -> lightning.Trainer:
         assert self.trainer is not None, "loaders are made by a Trainer"
         return self.trainer
+
+
+def _part(image: Tensor, top: int, left: int, side: int) -> Tensor:
+    return image[:, top : top + side, left : left + side].contiguous()
 
 
 def _single(samples: list[Sample]) -> Sample:

@@ -1,6 +1,7 @@
 """How every command starts: Hydra composes the configuration, and what a user did wrong is said in one line."""
 
 import logging
+import operator
 import os
 import sys
 import warnings
@@ -29,6 +30,8 @@ def run_name(resume: bool, folder: str) -> str:
 
 # The cache keeps the answer the same for the whole process.
 OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
+# Some sizes follow from others, and YAML has no arithmetic.
+OmegaConf.register_new_resolver("times", operator.mul, replace=True)
 
 
 def command(

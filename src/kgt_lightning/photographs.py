@@ -33,6 +33,8 @@ class Photograph:
     """Changes when the picture changes."""
     read: Callable[[], Tensor]
     """Reads it: float32 [C, H, W] in [0, 1], with the channels asked for."""
+    read_degraded: Callable[[], Tensor] | None = None
+    """Reads the degraded image that its set gives with it, if any; like ``read``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,7 @@ class RestorationModule(lightning.LightningModule, ABC):
         seed: of the draw from ``backbone.train_k``.
 
     Raises:
-        ValueError: if the loss is unknown.
+        ValueError: if the loss is unknown, or luma is to be scored of gray images.
 
     """
 
@@ -82,6 +82,8 @@ class RestorationModule(lightning.LightningModule, ABC):
         super().__init__()
         if loss not in LOSSES:
             raise ValueError(f"module.loss={loss!r} must be one of {', '.join(LOSSES)}")
+        if luma and backbone.channels != 3:
+            raise ValueError(f"module.luma=true scores Y of RGB, data.channels={backbone.channels}: set it to false")
         self.network = Restorer(backbone=backbone, head=self.make_head(backbone, scale))
         self.loss = LOSSES[loss]
         self.optim = optim

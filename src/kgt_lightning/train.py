@@ -22,7 +22,7 @@ from kgt_lightning.results import run_test
 
 log = logging.getLogger(__name__)
 
-FIXED_BY_WEIGHTS = ("task", "module.backbone", "data.channels", "scale")
+FIXED_BY_WEIGHTS = ("task", "module.backbone", "data.channels", "module.scale")
 """Parts of the configuration that a resumed run cannot change."""
 
 
