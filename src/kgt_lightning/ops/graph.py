@@ -10,6 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from kgt_lightning.ops.select import most_similar
+
 
 def split_windows(features_BCHW: Tensor, window: int) -> Tensor:
     """Nodes [B*H/M*W/M, M*M, C] of the non-overlapping windows of side M, row by row.
@@ -90,7 +92,6 @@ def build_key_graph(nodes: Tensor, k: int) -> KeyGraph:
     if not 1 <= k <= num_nodes:
         raise ValueError(f"k={k} must lie in 1..{num_nodes}, the nodes of a window")
     if k == num_nodes:
-        everyone = torch.arange(num_nodes, device=nodes.device)
+        everyone = torch.arange(num_nodes, dtype=torch.int32, device=nodes.device)
         return KeyGraph(everyone.expand(nodes.shape[0], num_nodes, num_nodes))
-    similarity_WNN = nodes @ nodes.transpose(-1, -2)
-    return KeyGraph(similarity_WNN.topk(k, sorted=False).indices)
+    return KeyGraph(most_similar(nodes, k))
