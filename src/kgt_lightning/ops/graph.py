@@ -23,15 +23,16 @@ def split_windows(features_BCHW: Tensor, window: int) -> Tensor:
     batch, channels, height, width = features_BCHW.shape
     if height % window or width % window:
         raise ValueError(f"features of {height}x{width} do not divide into windows of {window}: pad them to a multiple")
-    grid = features_BCHW.view(batch, channels, height // window, window, width // window, window)
-    return grid.permute(0, 2, 4, 3, 5, 1).reshape(-1, window * window, channels)
+    # By way of channels last, so that whole nodes are copied; merge_windows returns that memory format.
+    grid = features_BCHW.permute(0, 2, 3, 1).reshape(batch, height // window, window, width // window, window, channels)
+    return grid.transpose(2, 3).reshape(-1, window * window, channels)
 
 
 def merge_windows(nodes_WNC: Tensor, window: int, height: int, width: int) -> Tensor:
     """Features [B, C, height, width] whose windows hold the nodes: the inverse of :func:`split_windows`."""
     channels = nodes_WNC.shape[-1]
     grid = nodes_WNC.view(-1, height // window, width // window, window, window, channels)
-    return grid.permute(0, 5, 1, 3, 2, 4).reshape(-1, channels, height, width)
+    return grid.transpose(2, 3).reshape(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, eq=False)
