@@ -72,6 +72,12 @@ def test_the_size_of_a_block_does_not_matter(monkeypatch, block_bytes):
     assert torch.equal(whole, build_key_graph(nodes, 9).index)
 
 
+def test_without_data_only_the_shape_is_known():
+    """Operations are counted on the meta device."""
+    index = build_key_graph(torch.empty(2, 16, 3, device="meta"), 5).index
+    assert index.shape == (2, 16, 5) and index.dtype == torch.int32
+
+
 @no_native
 def test_operator_follows_the_rules_of_torch_library():
     torch.library.opcheck(torch.ops.kgt.most_similar.default, (torch.randn(2, 9, 4), 3))

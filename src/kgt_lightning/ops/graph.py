@@ -40,7 +40,7 @@ class KeyGraph:
     """For every node the k most similar nodes of its window; shared by all heads and all layers of a stage."""
 
     index: Tensor
-    """[W, N, K], integer: the neighbours of each node, all different, in no particular order."""
+    """[W, N, K], integer (int32 from build_key_graph): the neighbours of each node, all different."""
 
     @property
     def k(self) -> int:
@@ -70,7 +70,7 @@ class KeyGraph:
     def mask(self) -> Tensor:
         """[W, N, N], bool: entry (i, j) says whether j is a neighbour of i. Made once, when first asked for."""
         shape = (*self.index.shape[:-1], self.num_nodes)
-        return torch.zeros(shape, dtype=torch.bool, device=self.index.device).scatter_(-1, self.index, True)
+        return torch.zeros(shape, dtype=torch.bool, device=self.index.device).scatter_(-1, self.index.long(), True)
 
 
 @torch.no_grad()
@@ -78,6 +78,7 @@ def build_key_graph(nodes: Tensor, k: int) -> KeyGraph:
     """Key-Graph of every window: the k largest entries in each row of the similarity A = V V^T.
 
     The similarity is the plain inner product and the choice is not differentiated (arXiv 2402.02634, section 3.2).
+    Equal similarities are decided for the smaller index; the neighbours come in rising order.
 
     Args:
         nodes: [W, N, C], the features of each window's nodes.

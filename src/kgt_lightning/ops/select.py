@@ -17,10 +17,11 @@ BLOCK_BYTES = 4 * 2**20
 def most_similar(nodes: Tensor, k: int) -> Tensor:
     """Index [W, N, K], int32, rising along K: the k largest of each row of the inner products of nodes [W, N, C].
 
-    The products are never held for all nodes at once. NaN counts as the least similar.
+    NaN counts as the least similar.
     """
-    native = nodes.device.type == "cpu" and why_unavailable() is None
-    return _most_similar_native(nodes, k) if native else _most_similar_plain(nodes, k)
+    if nodes.device.type == "cpu" and why_unavailable() is None:
+        return _most_similar_native(nodes, k)
+    return largest_of_rows((nodes @ nodes.mT).flatten(0, 1), k).view(*nodes.shape[:2], k)
 
 
 def largest_of_rows(similarity_RN: Tensor, k: int) -> Tensor:
@@ -30,7 +31,10 @@ def largest_of_rows(similarity_RN: Tensor, k: int) -> Tensor:
     above, ties = similarity_RN > least_R1, similarity_RN == least_R1
     missing_R1 = k - above.sum(-1, keepdim=True)
     chosen = above | (ties & (ties.cumsum(-1) <= missing_R1))
-    return chosen.nonzero()[:, 1].view(-1, k).to(torch.int32)
+    # Places instead of nonzero(), whose size depends on the data, so that the graph can be traced and exported.
+    num_nodes = similarity_RN.shape[-1]
+    places_RN = torch.arange(num_nodes, dtype=torch.int32, device=chosen.device).where(chosen, num_nodes)
+    return places_RN.topk(k, largest=False, sorted=True).values
 
 
 def largest_of_rows_native(similarity_RN: Tensor, k: int) -> Tensor:
@@ -54,11 +58,6 @@ def _most_similar_native(nodes: Tensor, k: int) -> Tensor:
 @_most_similar_native.register_fake
 def _(nodes: Tensor, k: int) -> Tensor:
     return nodes.new_empty(*nodes.shape[:2], k, dtype=torch.int32)
-
-
-def _most_similar_plain(nodes: Tensor, k: int) -> Tensor:
-    blocks = [largest_of_rows(rows, k) for rows in _similarity_blocks(nodes)]
-    return torch.cat(blocks).view(*nodes.shape[:2], k)
 
 
 def _similarity_blocks(nodes_WNC: Tensor) -> Iterator[Tensor]:
