@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kgt_lightning.ops import available_implementations, build_key_graph, key_graph_attention
+from kgt_lightning.ops import available_implementations, build_key_graph, key_graph_attention, mask
 
 FAST = [name for name in available_implementations() if name != "reference"]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -99,6 +99,17 @@ def test_gradcheck(impl):
         return key_graph_attention(q, k, v, graph, scale=0.7, bias_table=bias_table, impl=impl)
 
     assert torch.autograd.gradcheck(attend, tensors)
+
+
+def test_mask_works_on_many_windows_in_turns(monkeypatch):
+    nodes, (q, k, v, bias_table) = make_inputs(window=4, windows=5)
+    graph = build_key_graph(nodes, 3)
+    whole = key_graph_attention(q, k, v, graph, scale=0.3, bias_table=bias_table, impl="mask")
+    one_window = 3 * 16**2 * q.element_size()
+    monkeypatch.setattr(mask, "CHUNK_BYTES", 2 * one_window)
+    torch.testing.assert_close(
+        key_graph_attention(q, k, v, graph, scale=0.3, bias_table=bias_table, impl="mask"), whole
+    )
 
 
 def test_auto_says_what_it_chose(caplog):

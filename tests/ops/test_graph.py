@@ -22,7 +22,7 @@ def test_split_refuses_other_sizes():
 @pytest.mark.parametrize("k", [1, 5, 30])
 def test_neighbours_are_the_most_similar(k):
     nodes = torch.randn(3, 30, 7, dtype=torch.float64)
-    index = build_key_graph(nodes, k).index
+    index = build_key_graph(nodes, k).index.long()
     assert index.shape == (3, 30, k)
     similarity = nodes @ nodes.mT
     kept = similarity.gather(-1, index)
@@ -40,7 +40,7 @@ def test_duplicate_nodes_are_kept_once_each():
 def test_mask_and_index_say_the_same():
     graph = build_key_graph(torch.randn(2, 16, 4), 6)
     assert graph.mask.sum(-1).eq(6).all()
-    assert graph.mask.gather(-1, graph.index).all()
+    assert graph.mask.gather(-1, graph.index.long()).all()
     assert graph.mask is graph.mask
 
 

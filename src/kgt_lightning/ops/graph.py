@@ -10,6 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from kgt_lightning.ops.select import most_similar
+
 
 def split_windows(features_BCHW: Tensor, window: int) -> Tensor:
     """Nodes [B*H/M*W/M, M*M, C] of the non-overlapping windows of side M, row by row.
@@ -38,7 +40,7 @@ class KeyGraph:
     """For every node the k most similar nodes of its window; shared by all heads and all layers of a stage."""
 
     index: Tensor
-    """[W, N, K], integer: the neighbours of each node, all different, in no particular order."""
+    """[W, N, K], integer (int32 from build_key_graph): the neighbours of each node, all different."""
 
     @property
     def k(self) -> int:
@@ -68,7 +70,7 @@ class KeyGraph:
     def mask(self) -> Tensor:
         """[W, N, N], bool: entry (i, j) says whether j is a neighbour of i. Made once, when first asked for."""
         shape = (*self.index.shape[:-1], self.num_nodes)
-        return torch.zeros(shape, dtype=torch.bool, device=self.index.device).scatter_(-1, self.index, True)
+        return torch.zeros(shape, dtype=torch.bool, device=self.index.device).scatter_(-1, self.index.long(), True)
 
 
 @torch.no_grad()
@@ -76,6 +78,7 @@ def build_key_graph(nodes: Tensor, k: int) -> KeyGraph:
     """Key-Graph of every window: the k largest entries in each row of the similarity A = V V^T.
 
     The similarity is the plain inner product and the choice is not differentiated (arXiv 2402.02634, section 3.2).
+    Equal similarities are decided for the smaller index; the neighbours come in rising order.
 
     Args:
         nodes: [W, N, C], the features of each window's nodes.
@@ -91,7 +94,6 @@ def build_key_graph(nodes: Tensor, k: int) -> KeyGraph:
     if not 1 <= k <= num_nodes:
         raise ValueError(f"k={k} must lie in 1..{num_nodes}, the nodes of a window")
     if k == num_nodes:
-        everyone = torch.arange(num_nodes, device=nodes.device)
+        everyone = torch.arange(num_nodes, dtype=torch.int32, device=nodes.device)
         return KeyGraph(everyone.expand(nodes.shape[0], num_nodes, num_nodes))
-    similarity_WNN = nodes @ nodes.transpose(-1, -2)
-    return KeyGraph(similarity_WNN.topk(k, sorted=False).indices)
+    return KeyGraph(most_similar(nodes, k))

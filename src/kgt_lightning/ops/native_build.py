@@ -73,6 +73,7 @@ def _load(path: Path) -> ctypes.CDLL:
     # shape, q, k, v, index, table, scale, then the results: see the end of native.c
     loaded.kgt_forward.argtypes = (*[pointer] * 6, real, pointer)
     loaded.kgt_backward.argtypes = (*[pointer] * 6, real, *[pointer] * 5, integer)
+    loaded.kgt_select.argtypes = (pointer, integer, integer, integer, pointer, integer)
     return loaded
 
 

@@ -1,0 +1,98 @@
+"""Whole models over image sizes: sparse against dense attention, and how the time grows with the image."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from kgt_lightning.benchmarks.measure import time_and_memory
+from kgt_lightning.model import KGT, PixelShuffleHead, ResidualHead
+from kgt_lightning.model.kgt import Restorer
+
+
+def bench_model(
+    *,
+    make_backbone: Callable[..., KGT],
+    scale: int,
+    sizes: Sequence[Sequence[int]],
+    dense: bool,
+    device: torch.device,
+    seconds: float,
+) -> Iterator[dict[str, Any]]:
+    """One row for each image size [height, width] and attention: milliseconds for one image, and for each pixel.
+
+    Dense is the same model with all nodes of a window as neighbours.
+
+    Args:
+        make_backbone: makes the backbone; takes ``attention`` and ``k``, of which None stands for the configured ones.
+        scale: factor of super-resolution, 1 for other tasks.
+        sizes: of the degraded images.
+        dense: whether to time the dense model too.
+        device: where to run.
+        seconds: how long each figure is measured.
+
+    Raises:
+        ValueError: if the model's output differs from that with the reference attention.
+
+    """
+    ours = _restorer(make_backbone(), scale=scale, device=device)
+    models = {"dense": _dense(ours, make_backbone, scale=scale, device=device)} if dense else {}
+    models["sparse"] = ours
+    _check(ours, make_backbone, scale=scale, device=device)
+    for height, width in sizes:
+        image = torch.rand(1, ours.backbone.channels, height, width, device=device)
+        dense_ms = None
+        for name, model in models.items():
+
+            def run(model: Restorer = model, image: torch.Tensor = image) -> None:
+                with torch.no_grad():
+                    model(image)
+
+            ms, megabytes, status = time_and_memory(run, device=device, seconds=seconds)
+            dense_ms = ms if name == "dense" else dense_ms
+            yield {
+                "device": device.type,
+                "scale": scale,
+                "height": height,
+                "width": width,
+                "attention": name,
+                "k": model.backbone.k,
+                "ms": ms,
+                "us_per_pixel": ms * 1e3 / (height * width) if ms else None,
+                "peak_mb": megabytes,
+                "time_over_dense": ms / dense_ms if ms and dense_ms else None,
+                "status": status,
+            }
+
+
+def _restorer(backbone: KGT, *, scale: int, device: torch.device) -> Restorer:
+    sizes = {"width": backbone.width, "stride": backbone.stride, "channels": backbone.channels}
+    head = PixelShuffleHead(**sizes, scale=scale) if scale > 1 else ResidualHead(**sizes)
+    # The residual head starts with zero weights, which would hide every difference of the backbone.
+    torch.nn.init.normal_(next(iter(head.parameters())), std=0.02)
+    return Restorer(backbone=backbone, head=head).to(device).eval()
+
+
+def _same_weights(
+    model: Restorer, make_backbone: Callable[..., KGT], *, scale: int, device: torch.device, **changes: Any
+) -> Restorer:
+    other = _restorer(make_backbone(**changes), scale=scale, device=device)
+    other.load_state_dict(model.state_dict())
+    return other
+
+
+def _dense(model: Restorer, make_backbone: Callable[..., KGT], *, scale: int, device: torch.device) -> Restorer:
+    everyone = model.backbone.window**2
+    return _same_weights(model, make_backbone, scale=scale, device=device, attention="mask", k=everyone)
+
+
+def _check(model: Restorer, make_backbone: Callable[..., KGT], *, scale: int, device: torch.device) -> None:
+    """Compare one image of the smallest size with the reference attention."""
+    truth = _same_weights(model, make_backbone, scale=scale, device=device, attention="reference")
+    side = model.backbone.multiple
+    image = torch.rand(1, model.backbone.channels, side, side, device=device)
+    with torch.no_grad():
+        ours, right = model(image), truth(image)
+    error = ((ours - right).norm() / right.norm()).item()
+    if not error <= 1e-3:
+        raise ValueError(f"the model differs by {error:.1e} from itself with attention=reference: it is not timed")

@@ -1,0 +1,81 @@
+"""The benchmarks of the constructor, of whole models and of the input pipeline."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from kgt_lightning.benchmarks import graph as graph_bench
+from kgt_lightning.benchmarks.data import bench_data
+from kgt_lightning.benchmarks.graph import bench_graph
+from kgt_lightning.benchmarks.model import bench_model
+from kgt_lightning.model import KGT, Columnar
+from kgt_lightning.ops import KeyGraph, attention
+from kgt_lightning.tasks.denoise import DenoiseData
+
+CPU = torch.device("cpu")
+
+
+def small(*, attention="auto", k=5):
+    layout = partial(Columnar, depths=[1, 1], heads=2)
+    options = {"window": 4, "train_k": None, "stride": 1, "ffn_ratio": 2, "shift": False, "checkpointing": False}
+    return KGT(channels=3, width=8, layout=layout, k=k, attention=attention, compile=False, **options)
+
+
+def test_graph_rows():
+    rows = list(
+        bench_graph(num_nodes=[16, 25], k=[3, 20], windows=2, channels=7, dtype=torch.float32, device=CPU, seconds=0.0)
+    )
+    assert [(row["num_nodes"], row["k"]) for row in rows] == [(16, 3), (25, 3), (25, 20)]
+    assert all(row["ratio"] == row["graph_ms"] / row["product_ms"] for row in rows)
+
+
+@pytest.mark.parametrize("wrong", ["others", "repeated"])
+def test_a_wrong_graph_is_not_timed(monkeypatch, wrong):
+    def build(nodes, k):
+        index = (nodes @ nodes.mT).topk(k, largest=wrong == "repeated").indices
+        return KeyGraph(index if wrong == "others" else index[..., :1].expand(-1, -1, k))
+
+    monkeypatch.setattr(graph_bench, "build_key_graph", build)
+    with pytest.raises(ValueError, match="N=16, k=3 is wrong"):
+        list(bench_graph(num_nodes=[16], k=[3], windows=1, channels=4, dtype=torch.float32, device=CPU, seconds=0.0))
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_model_rows(scale):
+    rows = list(
+        bench_model(make_backbone=small, scale=scale, sizes=[[8, 8], [9, 12]], dense=True, device=CPU, seconds=0.0)
+    )
+    assert [(row["height"], row["width"], row["attention"], row["k"]) for row in rows] == [
+        (8, 8, "dense", 16),
+        (8, 8, "sparse", 5),
+        (9, 12, "dense", 16),
+        (9, 12, "sparse", 5),
+    ]
+    assert rows[3]["time_over_dense"] == rows[3]["ms"] / rows[2]["ms"]
+    assert rows[1]["us_per_pixel"] == pytest.approx(rows[1]["ms"] * 1e3 / 64)
+
+
+def test_a_wrong_model_is_not_timed(monkeypatch):
+    monkeypatch.setitem(attention.IMPLEMENTATIONS, "gather", lambda q, k, v, *_, **__: v)
+
+    with pytest.raises(ValueError, match=r"differs by .* from itself with attention=reference"):
+        list(
+            bench_model(
+                make_backbone=lambda **changes: small(**{"attention": "gather"} | changes),
+                scale=1,
+                sizes=[[8, 8]],
+                dense=False,
+                device=CPU,
+                seconds=0.0,
+            )
+        )
+
+
+def test_data_rows(tmp_path):
+    options = {"root": None, "train": [], "test": None, "usual_test": {3: []}, "channels": 3, "patch": 16, "seed": 0}
+    options |= {"batch_size": 4, "validation_images": 1, "validation_size": 32, "cache_dir": str(tmp_path)}
+    make = partial(DenoiseData, sigma=25, test_sigma=None, **options)
+    rows = list(bench_data(make_data=make, workers=[0], batches=3))
+    assert [row["workers"] for row in rows] == [0]
+    assert rows[0]["patches_per_s"] == pytest.approx(4 * 1e3 / rows[0]["ms_per_batch"])

@@ -1,0 +1,83 @@
+"""The choice of the most similar nodes against a slow, obviously right one."""
+
+import pytest
+import torch
+
+from kgt_lightning.ops import build_key_graph, native_build, select
+
+no_native = pytest.mark.skipif(native_build.why_unavailable() is not None, reason=str(native_build.why_unavailable()))
+CHOOSERS = [
+    pytest.param(select.largest_of_rows, id="plain"),
+    pytest.param(select.largest_of_rows_native, id="native", marks=no_native),
+]
+
+
+def slow_choice(rows, k):
+    """Python's stable sort: largest first, of equal numbers the first; then in rising order."""
+    return torch.tensor([sorted(sorted(range(len(row)), key=lambda n: -row[n])[:k]) for row in rows.tolist()])
+
+
+def make_rows(kind, num_nodes, dtype):
+    rows = torch.randn(12, num_nodes, generator=torch.Generator().manual_seed(num_nodes), dtype=dtype)
+    if kind == "duplicates":
+        rows = rows.mul(2).round()
+    if kind == "equal":
+        rows = torch.full_like(rows, -1.5)
+    if kind == "signed zeros":
+        rows = torch.where(rows > 0.5, rows, 0.0).copysign(rows)
+        assert (rows == 0).any() and rows[rows == 0].signbit().unique().numel() == 2
+    if kind == "huge":
+        rows = rows * torch.finfo(dtype).max  # some become infinite
+    if kind == "tiny":
+        rows = rows * torch.finfo(dtype).smallest_normal  # some become subnormal
+    return rows
+
+
+@pytest.mark.parametrize("choose", CHOOSERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
+@pytest.mark.parametrize("num_nodes", [7, 16, 33, 100])
+@pytest.mark.parametrize("kind", ["random", "duplicates", "equal", "signed zeros", "huge", "tiny"])
+def test_same_as_the_slow_choice(kind, num_nodes, dtype, choose):
+    rows = make_rows(kind, num_nodes, dtype)
+    for k in {1, 2, num_nodes // 2, num_nodes - 1, num_nodes}:
+        index = choose(rows, k)
+        assert index.dtype == torch.int32
+        assert torch.equal(index.long(), slow_choice(rows, k)), f"k={k}"
+
+
+@pytest.mark.parametrize("choose", CHOOSERS)
+def test_nan_is_chosen_last(choose):
+    rows = torch.tensor([[torch.nan, 1.0, -torch.inf, 2.0, torch.nan, -3.0]])
+    assert choose(rows, 3).tolist() == [[1, 3, 5]]
+    assert choose(torch.full((2, 5), torch.nan), 2).shape == (2, 2)
+
+
+@no_native
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("windows", [1, 5])
+def test_native_and_plain_see_one_graph(monkeypatch, windows, dtype):
+    nodes = torch.randn(windows, 64, 6).to(dtype)
+    nodes[:, 10:20] = nodes[:, :1]
+    native = build_key_graph(nodes, 13).index
+    monkeypatch.setattr(select, "why_unavailable", lambda: "no compiler")
+    assert torch.equal(native, build_key_graph(nodes, 13).index)
+
+
+@pytest.mark.parametrize("block_bytes", [1, 64 * 4 * 5, 64 * 64 * 4 * 2])
+def test_the_size_of_a_block_does_not_matter(monkeypatch, block_bytes):
+    # Small integers, so that no order of summation changes the similarity.
+    nodes = torch.randint(-3, 4, (5, 64, 6)).float()
+    whole = build_key_graph(nodes, 9).index
+    monkeypatch.setattr(select, "BLOCK_BYTES", block_bytes)
+    assert torch.equal(whole, build_key_graph(nodes, 9).index)
+
+
+def test_without_data_only_the_shape_is_known():
+    """Operations are counted on the meta device."""
+    index = build_key_graph(torch.empty(2, 16, 3, device="meta"), 5).index
+    assert index.shape == (2, 16, 5) and index.dtype == torch.int32
+
+
+@no_native
+def test_operator_follows_the_rules_of_torch_library():
+    torch.library.opcheck(torch.ops.kgt.most_similar.default, (torch.randn(2, 9, 4), 3))
