@@ -108,8 +108,7 @@ def check_against_reference(
         ValueError: if one differs by more than the tolerance of the data type, or is not finite.
 
     """
-    *qkv, table = inputs if len(inputs) == 4 else (*inputs, None)
-    some = [t[:1, :2] for t in qkv] + ([] if table is None else [table[:2]])
+    some = [t[:1, :2] for t in inputs[:3]] + [table[:2] for table in inputs[3:]]
     first = KeyGraph(graph.index[:1])
     try:
         ours = _results(partial(attend, graph=first), some, backward=backward)
@@ -119,14 +118,14 @@ def check_against_reference(
         raise
     truth = partial(attend, graph=first, impl="reference")
     theirs = _results(truth, [t.double() for t in some], backward=backward)
-    tolerance = TOLERANCE[qkv[0].dtype]
+    tolerance = TOLERANCE[inputs[0].dtype]
     for what, mine, right in zip(["output", "dq", "dk", "dv", "dbias"], ours, theirs, strict=False):
         # With one neighbour the gradients of q, k and the table are zero but for rounding.
-        error = ((mine.double() - right).norm() / right.norm().clamp_min(1e-3)).item()
-        if not error <= tolerance:
+        difference = ((mine.double() - right).norm() / right.norm().clamp_min(1e-3)).item()
+        if not difference <= tolerance:
             raise ValueError(
-                f"impl={name}: {what} differs from the reference by {error:.1e} at N={graph.num_nodes}, k={graph.k}"
-                f" (allowed {tolerance:.0e}): a wrong result is not timed"
+                f"impl={name}: {what} differs from the reference by {difference:.1e} at N={graph.num_nodes},"
+                f" k={graph.k} (allowed {tolerance:.0e}): a wrong result is not timed"
             )
 
 
