@@ -1,5 +1,6 @@
 """Photographs and reference data that several tests use; nothing is downloaded."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,16 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
+
+from kgt_lightning.entry import CONF_DIR
+from kgt_lightning.train import train
+
+# Several test processes share the cores; what is computed here is too small for threads.
+torch.set_num_threads(1)
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
 
@@ -35,3 +44,92 @@ def read_reference() -> Callable[[str], Tensor]:
 def photo() -> Tensor:
     """A photograph, [1, 3, 300, 451] in [0, 1]."""
     return torch.from_numpy(skimage.data.chelsea()).permute(2, 0, 1)[None].float() / 255
+
+
+@pytest.fixture
+def composed() -> Callable[..., DictConfig]:
+    """Composes conf/<name>.yaml with arguments, as a command does."""
+
+    def compose_as_command(name: str, *arguments: str) -> DictConfig:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return compose(name, [*arguments])
+
+    return compose_as_command
+
+
+@pytest.fixture(scope="session")
+def photo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with small image sets: BSD400 to train on, CBSD68, Set12 and BSD68 to test on."""
+    root = tmp_path_factory.mktemp("sets")
+    sources = {"BSD400": (skimage.data.astronaut(), 10), "CBSD68": (skimage.data.coffee(), 3)}
+    sources |= {name: (skimage.data.camera(), 2) for name in ("Set12", "BSD68")}
+    for name, (pixels, number) in sources.items():
+        (root / name).mkdir()
+        for i in range(number):
+            # All different, and some odd.
+            Image.fromarray(pixels[40 * i :][: 40 + i, 30 * i :][:, :48]).save(root / name / f"{i}.png")
+    return root
+
+
+TINY = (
+    "model.width=8",
+    "model.window=4",
+    "model.k=8",
+    "model.layout.depths=[1,1]",
+    "model.layout.heads=2",
+    "data.patch=16",
+    "data.batch_size=2",
+    "data.validation_size=32",
+    "trainer.max_steps=4",
+    "trainer.accelerator=cpu",
+    "trainer.log_every_n_steps=1",
+    "+trainer.enable_progress_bar=false",
+    "~callbacks.progress",
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_arguments(photo_root: Path) -> list[str]:
+    """Arguments that make a training take a second."""
+    return [*TINY, f"data_root={photo_root}", f"data.cache_dir={photo_root}/cache"]
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_arguments: list[str]) -> Callable[..., DictConfig]:
+    """Composes a training of a second, its run in the given folder, with further arguments."""
+
+    def compose_tiny(folder: Path, *arguments: str) -> DictConfig:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return compose("train", [*tiny_arguments, f"run_dir={folder}", "run=test", *arguments])
+
+    return compose_tiny
+
+
+@pytest.fixture(scope="session")
+def trained(tiny: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of a colour model that was trained for four steps."""
+    folder = tmp_path_factory.mktemp("trained")
+    train(tiny(folder))
+    return folder / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture
+def run_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the main of a command with arguments in an empty folder: exit code, standard output and error."""
+
+    def run(main: Callable[[], object], *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["command", *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        monkeypatch.delenv("KGT_DATA", raising=False)
+        capfd.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        return code, *capfd.readouterr()
+
+    return run

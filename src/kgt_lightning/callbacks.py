@@ -1,5 +1,6 @@
 """What a run leaves behind besides weights: its configuration, pictures, and how fast it was."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from torch import Tensor
 from kgt_lightning.data import Sample
 from kgt_lightning.images import Picture, write_image
 from kgt_lightning.restoration import RestorationModule
+
+log = logging.getLogger(__name__)
 
 
 class ConfigInCheckpoint(Callback):
@@ -67,15 +70,34 @@ def side_by_side(*pictures: Tensor, gap: int = 4) -> Tensor:
 
 
 class Speed(Callback):
-    """Logs samples per second over all devices, the learning rate and the peak memory of the GPU."""
+    """Logs samples per second over all devices, the learning rate and the peak memory of the GPU.
+
+    Time spent on validation does not count. The mean over the run stands in the log at its end.
+    """
+
+    def __init__(self) -> None:
+        self._samples, self._since = 0, 0.0
+        self._all_samples, self._all_seconds = 0, 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start the clock."""
-        self._begin()
+        self._all_samples, self._all_seconds = 0, 0.0
+        self._start()
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Stop the clock."""
+        self._stop()
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Leave the validation out of the time."""
-        self._begin()
+        """Start the clock again."""
+        self._start()
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Log the mean of the whole run."""
+        self._stop()
+        if self._all_samples and trainer.is_global_zero:
+            rate = self._all_samples / self._all_seconds
+            log.info("trained on %d samples, %.1f per second", self._all_samples, rate)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -88,5 +110,11 @@ class Speed(Callback):
             values["train/peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
         pl_module.log_dict(values)
 
-    def _begin(self) -> None:
-        self._since, self._samples = time.perf_counter(), 0
+    def _start(self) -> None:
+        self._samples, self._since = 0, time.perf_counter()
+
+    def _stop(self) -> None:
+        if self._samples:
+            self._all_samples += self._samples
+            self._all_seconds += time.perf_counter() - self._since
+        self._samples = 0

@@ -1,7 +1,6 @@
 """From a checkpoint back to a module: weights only, and none but our own classes."""
 
 import inspect
-import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,8 +12,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.schema import check_types
 
 PACKAGE = "kgt_lightning"
+INSTANTIATED = ("model", "module", "data")
+"""Sections of the configuration that objects are made from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,21 +33,34 @@ class Checkpoint:
         """Change settings of the run, for example {"model": {"k": 64}}.
 
         Raises:
-            ValueError: if the checkpoint has no such setting.
+            ValueError: if the checkpoint has no such setting, or the value is of the wrong type.
 
         """
         for section, values in sections.items():
             for key, value in values.items():
-                if key not in self.config[section]:
+                if key not in self.config[section] or str(key).startswith("_"):
                     known = ", ".join(str(each) for each in self.config[section] if not str(each).startswith("_"))
                     raise ValueError(f"{section}.{key} is no setting of checkpoint={self.path}; it has {known}")
                 OmegaConf.update(self.config, f"{section}.{key}", value)
         self.config.module.backbone = self.config.model
+        check_types(OmegaConf.create({section: self.config[section] for section in INSTANTIATED}))
 
     def module(self) -> RestorationModule:
-        """Build the module with its weights, ready to evaluate."""
+        """Build the module with its weights, ready to evaluate.
+
+        Raises:
+            ValueError: if the weights do not fit the configuration, because a setting that shapes them was changed.
+
+        """
         module: RestorationModule = instantiate(self.config.module)
-        module.load_state_dict(self.state)
+        try:
+            module.load_state_dict(self.state)
+        except RuntimeError as error:
+            first = next((line.strip() for line in str(error).splitlines()[1:]), str(error))
+            raise ValueError(
+                f"checkpoint={self.path}: the weights do not fit the settings, leave those that shape them as they were"
+                f" ({first})"
+            ) from error
         return module.eval()
 
 
@@ -64,26 +79,32 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    # of other files the unpickler raises nearly anything
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"checkpoint={path} cannot be read, it is damaged or no checkpoint ({reason})") from error
-    if not isinstance(content, dict) or not {"config", "state_dict"} <= content.keys():
+    config = content.get("config") if isinstance(content, dict) else None
+    if not isinstance(config, dict) or not {"task", *INSTANTIATED} <= config.keys() or "state_dict" not in content:
         raise ValueError(f"checkpoint={path} carries no configuration: it was not written by {PACKAGE}.train")
-    for target in _targets(content["config"]["module"]):
-        _check_target(target, path)
-    return Checkpoint(path=path, config=DictConfig(content["config"]), state=content["state_dict"])
+    for key, value in _leaves({section: config[section] for section in INSTANTIATED}):
+        # It was resolved when it was saved; what would be looked up now could become a target.
+        if isinstance(value, str) and "${" in value:
+            raise ValueError(f"checkpoint={path} holds {key}={value}, which is to be looked up: it is not loaded")
+        if key == "_target_":
+            _check_target(str(value), path)
+    return Checkpoint(path=path, config=OmegaConf.create(config), state=content["state_dict"])
 
 
-def _targets(node: Any) -> Iterator[str]:
-    """Every ``_target_`` in the configuration."""
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in the configuration that is no mapping or list, and its key."""
     if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key == "_target_":
-                yield str(value)
-            yield from _targets(value)
-    elif isinstance(node, list):
+        for name, value in node.items():
+            yield from _leaves(value, str(name))
+    elif isinstance(node, list | tuple):
         for value in node:
-            yield from _targets(value)
+            yield from _leaves(value, key)
+    else:
+        yield key, node
 
 
 def _check_target(target: str, path: Path) -> None:

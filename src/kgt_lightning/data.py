@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from kgt_lightning.images import modcrop
 from kgt_lightning.photographs import (
     BUNDLED_TEST,
     BUNDLED_TRAIN,
@@ -90,10 +91,11 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
 
 @dataclass(frozen=True, kw_only=True)
 class WholeImages(Dataset[Sample]):
-    """The photographs of a set, or their central parts, degraded the same way at every call."""
+    """The photographs of a set, or their central parts, each with its degraded image, the same at every call."""
 
     photographs: tuple[Photograph, ...]
     degrade: Callable[[Tensor], Tensor]
+    """Makes the degraded image where the set does not give it."""
     scale: int
     largest: int | None = None
     """Side in pixels that the central part may have."""
@@ -102,14 +104,29 @@ class WholeImages(Dataset[Sample]):
         return len(self.photographs)
 
     def __getitem__(self, index: int) -> Sample:
-        """Degraded and clean image; the clean one is cropped at bottom and right to a multiple of the scale."""
-        clean = self.photographs[index].read()
+        """Degraded and clean image; the clean one is cropped at bottom and right to a multiple of the scale.
+
+        Raises:
+            ValueError: if the degraded image that the set gives is not smaller by the scale.
+
+        """
+        photograph = self.photographs[index]
+        clean = modcrop(photograph.read(), self.scale).contiguous()
+        degraded = None if photograph.read_degraded is None else photograph.read_degraded()
+        expected = tuple(side // self.scale for side in clean.shape[-2:])
+        if degraded is not None and degraded.shape[-2:] != expected:
+            height, width = degraded.shape[-2:]
+            raise ValueError(
+                f"{photograph.name}: its degraded image has {height} x {width} pixels,"
+                f" {expected[0]} x {expected[1]} are expected at scale={self.scale}: replace or remove it"
+            )
         if self.largest is not None:
-            top, left = (max(side - self.largest, 0) // 2 for side in clean.shape[-2:])
-            clean = clean[:, top : top + self.largest, left : left + self.largest]
-        height, width = (side - side % self.scale for side in clean.shape[-2:])
-        clean = clean[:, :height, :width].contiguous()
-        return Sample(self.degrade(clean), clean, index, self.photographs[index].name)
+            # In pixels of the degraded image, so that both are cropped alike.
+            side = self.largest // self.scale
+            top, left = (max(each - side, 0) // 2 for each in expected)
+            clean = _part(clean, top * self.scale, left * self.scale, side * self.scale)
+            degraded = None if degraded is None else _part(degraded, top, left, side)
+        return Sample(self.degrade(clean) if degraded is None else degraded, clean, index, photograph.name)
 
 
 class StepSampler(Sampler[list[int]]):
@@ -176,21 +193,28 @@ class RestorationData(lightning.LightningDataModule, ABC):
             raise ValueError(f"data.channels={self.channels} must be 3 (colour) or 1 (gray)")
         if self.patch < 1 or self.patch % self.degradation.scale:
             raise ValueError(f"data.patch={self.patch} must be a positive multiple of scale={self.degradation.scale}")
-        if self.batch_size < 1:
-            raise ValueError(f"data.batch_size={self.batch_size} must be at least 1")
+        at_least = {"batch_size": 1, "workers": 0, "validation_images": 1, "validation_size": self.degradation.scale}
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"data.{name}={getattr(self, name)} must be at least {least}")
 
     @abstractmethod
     def make_degradation(self) -> Degradation:
         """Make what degrades the clean images of this task."""
 
+    def photographs_in(self, folder: Path) -> PhotographSet:
+        """Photographs of a set; a task overrides it if its sets have a layout of their own or give degraded images."""
+        return folder_set(folder, channels=self.channels)
+
     @cached_property
     def train_and_validation(self) -> tuple[tuple[Photograph, ...], tuple[Photograph, ...]]:
         """Photographs to train on and those held out: evenly spaced over the sorted names, so that both are varied."""
-        sets = self._sets(self.train, BUNDLED_TRAIN)
+        sets = self._sets("train", self.train, BUNDLED_TRAIN)
         photographs = [photograph for each in sets for photograph in each.photographs]
         if len(photographs) < 2:
             raise ValueError(
-                f"{self.root}: one photograph is not enough, one to train on and one to validate is the least"
+                f"data.train={list(self.train)} below data_root={self.root} holds one photograph: two are the least,"
+                " one to train on and one to validate"
             )
         number = max(1, min(self.validation_images, len(photographs) // 8))
         kept = {len(photographs) * (2 * i + 1) // (2 * number) for i in range(number)}
@@ -204,15 +228,18 @@ class RestorationData(lightning.LightningDataModule, ABC):
             f"{each.name} {setting}": WholeImages(
                 photographs=each.photographs, degrade=degrade, scale=self.degradation.scale
             )
-            for each in self._sets(self.test or self.usual_test[self.channels], BUNDLED_TEST)
+            for each in self._sets("test", self.test or self.usual_test[self.channels], BUNDLED_TEST)
             for setting, degrade in self.degradation.test_settings().items()
         }
+
+    def find_photographs(self) -> None:
+        """Look at all folders, so that one that is missing is named before the training and not after it."""
+        assert self.train_and_validation
+        assert self.test_sets
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Batches of (degraded, clean) patches from the step at which the trainer stands to its last."""
         trainer = self._trainer()
-        if trainer.max_steps < 1:
-            raise ValueError(f"trainer.max_steps={trainer.max_steps} must be at least 1: training is counted in steps")
         train, held_out = self.train_and_validation
         log.info("training on %d photographs, validating on %s", len(train), ", ".join(p.name for p in held_out))
         cache = PixelCache(train, channels=self.channels, folder=Path(self.cache_dir).expanduser())
@@ -240,14 +267,20 @@ class RestorationData(lightning.LightningDataModule, ABC):
         """Whole images of every test set in every setting, one at a time."""
         return [self._one_by_one(images) for images in self.test_sets.values()]
 
-    def _sets(self, names: Sequence[str], bundled: Sequence[str]) -> list[PhotographSet]:
+    def _sets(self, key: str, names: Sequence[str], bundled: Sequence[str]) -> list[PhotographSet]:
         if not self.root:
-            log.info("data_root is not set: using the photographs that ship with scikit-image and scikit-learn")
+            log.info("data_root is not set: %s takes photographs that ship with scikit-image and scikit-learn", key)
             return [bundled_set("bundled", bundled, channels=self.channels)]
         root = Path(self.root).expanduser()
         if not root.is_dir():
             raise ValueError(f"data_root={root} is no folder: name the folder that holds {', '.join(names)}")
-        return [folder_set(root / name, channels=self.channels) for name in names]
+        missing = [name for name in names if not (root / name).is_dir()]
+        if missing:
+            there = ", ".join(sorted(each.name for each in root.iterdir() if each.is_dir())) or "no folders"
+            raise ValueError(
+                f"data_root={root} lacks {', '.join(missing)}, it holds {there}: choose folders with data.{key}=[...]"
+            )
+        return [self.photographs_in(root / name) for name in names]
 
     def _one_by_one(self, images: WholeImages) -> DataLoader[Sample]:
         trainer = self._trainer()
@@ -264,6 +297,10 @@ class RestorationData(lightning.LightningDataModule, ABC):
     def _trainer(self) -> lightning.Trainer:
         assert self.trainer is not None, "loaders are made by a Trainer"
         return self.trainer
+
+
+def _part(image: Tensor, top: int, left: int, side: int) -> Tensor:
+    return image[:, top : top + side, left : left + side].contiguous()
 
 
 def _single(samples: list[Sample]) -> Sample:

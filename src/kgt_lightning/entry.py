@@ -1,22 +1,39 @@
 """How every command starts: Hydra composes the configuration, and what a user did wrong is said in one line."""
 
 import logging
+import operator
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue
+
+from kgt_lightning.mistakes import MISTAKES, one_line, wrong_argument
+from kgt_lightning.schema import check_types
+
+log = logging.getLogger(__name__)
 
 _PACKAGED = Path(__file__).parent / "conf"
 CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
 """The configuration: inside an installed package, or beside src/ in a checkout."""
+
+_NEEDLESS = (
+    "`isinstance\\(treespec, LeafSpec\\)`",  # Lightning's own use of torch
+    "You're resuming from a checkpoint that ended before",  # the data goes on at the step that was reached
+    "Checkpoint directory .* exists and is not empty",  # as it is after every resume
+    "The '.*_dataloader' does not have many workers",  # crops from a memory map are cheap
+)
+"""Beginnings of warnings about nothing that a user could or should change."""
 
 
 def run_name(resume: bool, folder: str) -> str:
@@ -29,59 +46,95 @@ def run_name(resume: bool, folder: str) -> str:
 
 # The cache keeps the answer the same for the whole process.
 OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
+# Some sizes follow from others, and YAML has no arithmetic.
+OmegaConf.register_new_resolver("times", operator.mul, replace=True)
 
 
 def command(
-    config_name: str, *, sections: Sequence[str] = ()
+    config_name: str, *, sections: Sequence[str] = (), names: Sequence[str] = ()
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
     """Make main(config) a command that composes ``conf/<config_name>.yaml`` with key=value arguments.
 
-    A ValueError, a missing file, and what Hydra finds wrong with the arguments end in one line and exit code 2; the
-    traceback comes with HYDRA_FULL_ERROR=1.
+    What a user did wrong, be it found by Hydra, by Lightning or as a ValueError, ends in one line and exit code 2; the
+    traceback comes with HYDRA_FULL_ERROR=1. Of a multirun all jobs are run, also after one that failed.
 
     Args:
         config_name: the file.
         sections: parts of a checkpoint's configuration that arguments such as model.k=64 may change; the file leaves
             them empty, so that main has to check the keys.
+        names: groups of conf/ that this command does not compose: task=sr is the value of ``task.name`` in its file.
 
     """
 
     def decorate(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
-        started = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(main)
+        def job(config: DictConfig) -> Any:
+            # Processes that the job starts are to behave like this one.
+            with _full_error("1" if full_error else None):
+                try:
+                    check_types(config)
+                    return main(config)
+                except MISTAKES as error:
+                    if full_error:
+                        raise
+                    if HydraConfig.get().mode is RunMode.MULTIRUN:
+                        log.error(one_line(error))
+                        raise ValueError(one_line(error)) from error
+                    # SystemExit passes through Hydra, which would print the arguments before the error.
+                    print(file=sys.stderr)  # noqa: T201  # ends the line of a progress bar
+                    _exit(one_line(error))
+
+        started = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)
+        full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
         def run() -> Any:
-            # Lightning's own use of torch, nothing that a user could change.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            for message in _NEEDLESS:
+                warnings.filterwarnings("ignore", message=f".*{message}")
             logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
-            sys.argv[1:] = [_added(argument, sections) for argument in sys.argv[1:]]
-            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            arguments = sys.argv[1:] = [_rewritten(argument, sections, names) for argument in sys.argv[1:]]
+            if full_error:
                 return started()
-            # Makes Hydra raise what it would otherwise print over several lines.
-            os.environ["HYDRA_FULL_ERROR"] = "1"
-            try:
-                return started()
-            except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-                print(f"error: {one_line(error)}", file=sys.stderr)  # noqa: T201
-                sys.exit(2)
-            finally:
-                del os.environ["HYDRA_FULL_ERROR"]
+            # Hydra raises what it would otherwise print over several lines.
+            with _full_error("1"):
+                try:
+                    return started()
+                except MissingMandatoryValue as error:
+                    _exit(one_line(error))
+                except HydraException as error:
+                    _exit(wrong_argument(error, conf=CONF_DIR, config_name=config_name, arguments=arguments))
+                except MISTAKES as error:
+                    _exit(one_line(error))
 
         return run
 
     return decorate
 
 
+@contextmanager
+def _full_error(value: str | None) -> Iterator[None]:
+    """HYDRA_FULL_ERROR set to a value, or unset, for a time."""
+    before = os.environ.pop("HYDRA_FULL_ERROR", None)
+    if value is not None:
+        os.environ["HYDRA_FULL_ERROR"] = value
+    try:
+        yield
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR", None)
+        if before is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _exit(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)
+
+
 def _no_advertisement(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
 
 
-def _added(argument: str, sections: Sequence[str]) -> str:
-    """The argument in Hydra's form for a new key, if it lies in one of the sections."""
-    return f"+{argument}" if argument.split("=")[0].split(".")[0] in sections and "." in argument else argument
-
-
-def one_line(error: BaseException) -> str:
-    """The message, that of the cause where Hydra only wraps it, on one line."""
-    if isinstance(error, HydraException) and isinstance(error.__cause__, ValueError | OSError):
-        error = error.__cause__
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+def _rewritten(argument: str, sections: Sequence[str], names: Sequence[str]) -> str:
+    """The argument as Hydra needs it: as a new key if it lies in one of the sections, as a value if it is a name."""
+    key, equals, value = argument.partition("=")
+    if key in names:
+        return f"{key}.name{equals}{value}"
+    return f"+{argument}" if key.partition(".")[0] in sections and "." in key else argument

@@ -54,17 +54,23 @@ class SaveImages(Callback):
             write_image(file, Picture(pixels=pixels.float().cpu().clamp(0, 1)))
 
 
-@command("evaluate", sections=SECTIONS)
+@command("evaluate", sections=SECTIONS, names=["task"])
 def main(config: DictConfig) -> None:
     """Command-line entry."""
     checkpoint = load_checkpoint(config.checkpoint)
-    if config.task is not None and config.task != checkpoint.config.task:
+    task = checkpoint.config.task
+    if config.task.name not in (None, task):
         raise ValueError(
-            f"checkpoint={checkpoint.path} was trained for task={checkpoint.config.task}, not {config.task}:"
-            f" leave task out, or name a checkpoint of {config.task}"
+            f"checkpoint={checkpoint.path} was trained for task={task}, not {config.task.name}: leave task out, or name"
+            f" a checkpoint of {config.task.name}"
         )
     checkpoint.change({"data": {"root": config.data_root}})
     checkpoint.change({section: config[section] for section in SECTIONS})
+    channels = checkpoint.config.data.channels
+    if channels != checkpoint.config.model.channels:
+        raise ValueError(
+            f"data.channels={channels}: the model in the checkpoint takes {checkpoint.config.model.channels}"
+        )
     module = checkpoint.module()
     data: RestorationData = instantiate(checkpoint.config.data)
 
@@ -73,7 +79,7 @@ def main(config: DictConfig) -> None:
     if config.save_images:
         callbacks.append(SaveImages(folder=folder, test_sets=list(data.test_sets)))
     trainer = instantiate(config.trainer, callbacks=callbacks)
-    results = run_test(trainer, module, data, task=checkpoint.config.task)
+    results = run_test(trainer, module, data, task=task)
     if trainer.is_global_zero:
         results.write(folder, checkpoint=str(checkpoint.path), k=module.network.backbone.k)
         results.show()

@@ -1,4 +1,4 @@
-"""Image files in and out, and the colour, rounding and cropping that everything else shares.
+"""Image files in and out, and the colour, rounding, cropping and resizing that everything else shares.
 
 Tensors are [..., C, H, W], RGB or gray, in [0, 1].
 """
@@ -17,6 +17,7 @@ from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from kgt_lightning.codecs import FORMATS, decode, encode
+from kgt_lightning.resize import imresize as imresize  # part of what this module offers
 
 _STUDIO_LUMA = (65.481, 128.553, 24.966)
 _FULL_RANGE_LUMA = (0.299, 0.587, 0.114)

@@ -2,6 +2,8 @@
 
 import csv
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ class AppendingCSV(Logger):
                 kinds.setdefault(kind.replace("/", "_"), {})[name] = value
         for kind, values in kinds.items():
             # Lightning counts from zero; here the step is the number of steps done, as in the names of panels.
-            self._append(kind, {"step": None if step is None else step + 1, **values})
+            self._append(kind, {"step": None if step is None else int(step) + 1, **values})
 
     def _append(self, kind: str, row: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -78,3 +80,16 @@ def weights_and_biases(*, project: str, name: str, group: str | None, tags: list
         rank_zero_info("wandb: no account on this machine, the run is kept offline in %s/wandb", folder)
     Path(folder).mkdir(parents=True, exist_ok=True)
     return WandbLogger(project=project, name=name, group=group, tags=tags, save_dir=folder, offline=offline)
+
+
+@contextmanager
+def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
+    """Runs at Weights & Biases ended with the block: the next job of a multirun would go on writing to them."""
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish(exit_code=int(failed))

@@ -70,5 +70,7 @@ class AdamW:
         optimizer = optim.AdamW(
             parameters, lr=self.lr, betas=(first, second), weight_decay=self.weight_decay, fused=True
         )
+        # A fused optimiser offers to unscale gradients by itself; mixed precision would then refuse to clip them.
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         factor: Callable[[int], float] = partial(self.schedule.factor, max_steps=max_steps)
         return optimizer, LambdaLR(optimizer, factor)

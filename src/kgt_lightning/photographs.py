@@ -5,14 +5,13 @@ import json
 import logging
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import skimage.data
 import torch
-from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from kgt_lightning.images import gray, list_images, read_image, to_uint8
@@ -28,11 +27,13 @@ class Photograph:
     """One photograph that is read when it is needed."""
 
     name: str
-    """File name without suffix, below its folder; unique in its set."""
+    """Path below the folder of its set, without suffix where that is unique."""
     fingerprint: str
     """Changes when the picture changes."""
     read: Callable[[], Tensor]
     """Reads it: float32 [C, H, W] in [0, 1], with the channels asked for."""
+    read_degraded: Callable[[], Tensor] | None = None
+    """Reads the degraded image that its set gives with it, if any; like ``read``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +52,19 @@ def folder_set(folder: Path, *, channels: int) -> PhotographSet:
         ValueError: if the folder is missing or holds no image.
 
     """
+    files = list_images(folder)
+    stems = Counter(path.with_suffix("") for path in files)
 
     def photograph(path: Path) -> Photograph:
         status = path.stat()
+        name = path if stems[path.with_suffix("")] > 1 else path.with_suffix("")
         return Photograph(
-            name=path.relative_to(folder).with_suffix("").as_posix(),
+            name=name.relative_to(folder).as_posix(),
             fingerprint=f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}",
             read=_FileReader(path=path, channels=channels),
         )
 
-    photographs = tuple(photograph(path) for path in list_images(folder))
+    photographs = tuple(photograph(path) for path in files)
     return PhotographSet(name=folder.name, channels=channels, photographs=photographs)
 
 
@@ -92,6 +96,10 @@ class _BundledReader:
     channels: int
 
     def __call__(self) -> Tensor:
+        # Only readers need these two, and they are slow to import.
+        import skimage.data
+        from sklearn.datasets import load_sample_image
+
         if self.name in ("china", "flower"):
             pixels = load_sample_image(f"{self.name}.jpg")
         else:
@@ -144,18 +152,19 @@ class PixelCache:
     def _write(self, photographs: Sequence[Photograph]) -> None:
         # Written aside and renamed: other processes see a whole file or none.
         self._pixels_file.parent.mkdir(parents=True, exist_ok=True)
-        shapes = []
+        shapes: list[tuple[int, ...]] = []
         with tempfile.NamedTemporaryFile(dir=self._pixels_file.parent, delete=False) as pixels_file:
+            shapes_file = Path(pixels_file.name + ".json")
             try:
                 for photograph in photographs:
                     pixels = to_uint8(photograph.read()).permute(1, 2, 0).contiguous().numpy()
                     shapes.append(pixels.shape)
                     pixels_file.write(pixels.tobytes())
                 pixels_file.close()
-                shapes_file = Path(pixels_file.name + ".json")
                 shapes_file.write_text(json.dumps(shapes))
                 os.replace(pixels_file.name, self._pixels_file)
                 os.replace(shapes_file, self._shapes_file)
             except BaseException:
                 Path(pixels_file.name).unlink(missing_ok=True)
+                shapes_file.unlink(missing_ok=True)
                 raise

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from kgt_lightning.data import Sample
 from kgt_lightning.metrics import Protocol, psnr, ssim
@@ -30,23 +29,24 @@ class Scores(Metric):
     """Scores of every image of a set, each image once, however many processes were given it."""
 
     full_state_update = False
-    indices: list[Tensor]
-    values: list[Tensor]
+    indices: Tensor
+    values: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *, number: int) -> None:
         super().__init__()
-        self.add_state("indices", [], dist_reduce_fx="cat")
-        self.add_state("values", [], dist_reduce_fx="cat")
+        # Tensors instead of lists: processes that were given no image have something to send as well.
+        self.add_state("indices", torch.empty(0, dtype=torch.long), dist_reduce_fx="cat")
+        self.add_state("values", torch.empty(0, number), dist_reduce_fx="cat")
 
     def update(self, index: int, values: Tensor) -> None:
-        """Take the scores [S] of the image at this position of the set."""
-        self.indices.append(torch.tensor([index], device=self.device))
+        """Take the scores [number] of the image at this position of the set."""
+        self.indices = torch.cat([self.indices, torch.tensor([index], device=self.device)])
         # float32 is enough for thousandths of a decibel, and every device has it.
-        self.values.append(values[None].to(self.device, torch.float32))
+        self.values = torch.cat([self.values, values[None].to(self.values)])
 
     def compute(self) -> dict[int, list[float]]:
         """Scores by position in the set."""
-        return dict(zip(dim_zero_cat(self.indices).tolist(), dim_zero_cat(self.values).tolist(), strict=True))
+        return dict(zip(self.indices.tolist(), self.values.tolist(), strict=True))
 
 
 class RestorationModule(lightning.LightningModule, ABC):
@@ -63,7 +63,7 @@ class RestorationModule(lightning.LightningModule, ABC):
         seed: of the draw from ``backbone.train_k``.
 
     Raises:
-        ValueError: if the loss is unknown.
+        ValueError: if the loss is unknown, the crop negative, or luma asked for of gray images.
 
     """
 
@@ -82,6 +82,10 @@ class RestorationModule(lightning.LightningModule, ABC):
         super().__init__()
         if loss not in LOSSES:
             raise ValueError(f"module.loss={loss!r} must be one of {', '.join(LOSSES)}")
+        if crop < 0:
+            raise ValueError(f"module.crop={crop} must be 0 or more border pixels")
+        if luma and backbone.channels != 3:
+            raise ValueError(f"module.luma=true scores Y of RGB, data.channels={backbone.channels}: set it to false")
         self.network = Restorer(backbone=backbone, head=self.make_head(backbone, scale))
         self.loss = LOSSES[loss]
         self.optim = optim
@@ -104,6 +108,8 @@ class RestorationModule(lightning.LightningModule, ABC):
         degraded, clean = batch
         k = self.draw_k(self.global_step)
         loss = self.loss(self.network(degraded, k), clean)
+        # Named so, Lightning takes it for the step of all metrics. Its own count is off in a run that is prolonged.
+        self.log("step", float(self.global_step))
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/k", float(k))
         return loss
@@ -119,7 +125,7 @@ class RestorationModule(lightning.LightningModule, ABC):
 
     def on_validation_start(self) -> None:
         """Begin a new list of scores."""
-        self.scores = [Scores().to(self.device)]
+        self.scores = [Scores(number=4).to(self.device)]
 
     def validation_step(self, sample: Sample, batch_idx: int) -> Tensor:
         """Restored image; it is scored."""
@@ -128,12 +134,13 @@ class RestorationModule(lightning.LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         """Log the means over images."""
         means = torch.tensor(list(self.scores[0].compute().values())).mean(0)
+        self.log("step", float(self.global_step - 1))
         self.log("val/psnr", means[0], prog_bar=True)
         self.log("val/ssim", means[1])
 
     def on_test_start(self) -> None:
         """Begin a list of scores for each test set."""
-        self.scores = [Scores().to(self.device) for _ in self.trainer.test_dataloaders or []]
+        self.scores = [Scores(number=4).to(self.device) for _ in self.trainer.test_dataloaders or []]
 
     def test_step(self, sample: Sample, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Restored image; it is scored."""

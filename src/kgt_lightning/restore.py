@@ -13,10 +13,11 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from kgt_lightning.checkpoint import load_checkpoint
+from kgt_lightning.codecs import FORMATS
 from kgt_lightning.entry import command
 from kgt_lightning.images import gray, list_images, read_image, write_image
 from kgt_lightning.restoration import RestorationModule
-from kgt_lightning.tiling import restore_tiled
+from kgt_lightning.tiling import restore_tiled, tile_starts
 
 SECTIONS = ("model",)
 
@@ -45,17 +46,42 @@ def restore(module: RestorationModule, image: Tensor, *, tile: int, overlap: int
     return restored[:, 0] if channels == 1 and len(image) == 3 else restored[0]
 
 
+def aligned(tile: int, overlap: int, *, multiple: int) -> tuple[int, int]:
+    """Tile and overlap for a model that pads to a multiple: nothing is padded, and windows lie as in the whole image.
+
+    The tile is cut down to a multiple, but not below one; the overlap is made up to one where that leaves a tile.
+    """
+    tile = max(tile - tile % multiple, multiple)
+    wider = overlap + -overlap % multiple
+    return tile, wider if wider < tile else min(overlap, tile // 2)
+
+
 def targets(source: Path, folder: Path, *, overwrite: bool) -> dict[Path, Path]:
     """Where each image at the source is to be written: a file of the same name in the folder.
 
     Raises:
-        ValueError: if there is no image, a file would be replaced without ``overwrite``, or would replace its source.
+        ValueError: if there is no image, one of a format that is not written, a file would be replaced without
+            ``overwrite``, or would replace its source.
 
     """
+    if not source.exists():
+        raise ValueError(f"input={source} does not exist: name an image file, or a folder of them")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"output={folder} is a file: name a folder")
     if source.is_file():
         pairs = {source: folder / source.name}
+        if source.suffix.lower() not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise ValueError(f"input={source} cannot be written under its name: convert it to one of {known} first")
     else:
-        pairs = {path: folder / path.relative_to(source) for path in list_images(source)}
+        inside = folder.resolve()
+        # What an earlier run restored to a folder inside the source is no source.
+        found = [
+            path for path in list_images(source) if inside == source.resolve() or inside not in path.resolve().parents
+        ]
+        if not found:
+            raise ValueError(f"input={source} holds no image outside output={folder}")
+        pairs = {path: folder / path.relative_to(source) for path in found}
     for path, target in pairs.items():
         if target.resolve() == path.resolve():
             raise ValueError(f"output={folder} is the folder of the input: the restored {path.name} would replace it")
@@ -68,19 +94,40 @@ def targets(source: Path, folder: Path, *, overwrite: bool) -> dict[Path, Path]:
 def main(config: DictConfig) -> None:
     """Command-line entry."""
     pairs = targets(Path(config.input).expanduser(), Path(config.output).expanduser(), overwrite=config.overwrite)
+    tile_starts(1, config.tile, config.overlap)
     checkpoint = load_checkpoint(config.checkpoint)
     checkpoint.change({section: config[section] for section in SECTIONS})
     module = checkpoint.module().to(pick_device(config.device))
+    tile, overlap = aligned(config.tile, config.overlap, multiple=module.network.backbone.multiple)
+    if (tile, overlap) != (config.tile, config.overlap):
+        log.info("tile=%d and overlap=%d: whole windows of this model", tile, overlap)
+    failed = []
     for number, (path, target) in enumerate(pairs.items(), 1):
         started = time.perf_counter()
-        picture = read_image(path)
-        pixels = restore(module, picture.pixels, tile=config.tile, overlap=config.overlap)
-        alpha = picture.alpha
-        scale = module.network.scale
-        if alpha is not None and scale > 1:
-            alpha = torch.nn.functional.interpolate(alpha[None], scale_factor=scale, mode="bilinear")[0]
-        write_image(target, replace(picture, pixels=pixels.clamp(0, 1), alpha=alpha))
-        log.info("%d/%d %s (%.1f s)", number, len(pairs), target, time.perf_counter() - started)
+        try:
+            restore_file(module, path, target, tile=tile, overlap=overlap)
+        except (ValueError, OSError) as error:  # the other images are worth going on for
+            failed.append(str(error))
+            log.error("%d/%d %s", number, len(pairs), error)
+        else:
+            log.info("%d/%d %s (%.1f s)", number, len(pairs), target, time.perf_counter() - started)
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(pairs)} images could not be restored, the first: {failed[0]}")
+
+
+def restore_file(module: RestorationModule, path: Path, target: Path, *, tile: int, overlap: int) -> None:
+    """Write what is restored of the image at the path to the target, with its bit depth, alpha and colour profile.
+
+    Raises:
+        ValueError: if the image cannot be read, or not be written in the format of the target.
+
+    """
+    picture = read_image(path)
+    pixels = restore(module, picture.pixels, tile=tile, overlap=overlap).clamp_(0, 1)
+    alpha, scale = picture.alpha, module.network.scale
+    if alpha is not None and scale > 1:
+        alpha = torch.nn.functional.interpolate(alpha[None], scale_factor=scale, mode="bilinear")[0]
+    write_image(target, replace(picture, pixels=pixels, alpha=alpha))
 
 
 def pick_device(name: str) -> torch.device:

@@ -17,48 +17,74 @@ from kgt_lightning.checkpoint import load_checkpoint
 from kgt_lightning.curves import draw_curves
 from kgt_lightning.data import RestorationData
 from kgt_lightning.entry import command
+from kgt_lightning.loggers import finishing
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.results import run_test
 
 log = logging.getLogger(__name__)
 
-FIXED_BY_WEIGHTS = ("task", "module.backbone", "data.channels", "scale")
+FIXED_BY_WEIGHTS = ("task", "module.backbone", "data.channels", "module.scale")
 """Parts of the configuration that a resumed run cannot change."""
 
 
 def train(config: DictConfig) -> float:
     """Train as configured, and test: PSNR in dB, the mean over the images of the first test set."""
+    check_settings(config)
+    torch.set_float32_matmul_precision(config.matmul_precision)
     resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     folder = Path(config.run_dir)
     last = last_checkpoint(config, folder)
 
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data: RestorationData = instantiate(config.data)
+    data.find_photographs()
     module: RestorationModule = instantiate(config.module)
     trainer = make_trainer(config, resolved)
-    for logger in trainer.loggers:
-        logger.log_hyperparams(resolved)
-    parameters = sum(p.numel() for p in module.parameters())
-    log.info("%s: %.2f million parameters; results go to %s", config.task, parameters / 1e6, folder)
-
-    trainer.fit(module, data, ckpt_path=last, weights_only=True)
-    if not trainer.is_global_zero and trainer.interrupted:
-        return float("nan")
-    best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
-    if best:
-        # The averaged weights are what was validated; they are what the checkpoint holds.
-        module.load_state_dict(load_checkpoint(best).state)
-    results = run_test(trainer, module, data, task=config.task)
-    means = results.means()
-    if trainer.is_global_zero:
-        results.write(folder, checkpoint=best, parameters=parameters)
-        draw_curves(folder)
-        results.show()
-        log.info("checkpoints, curves and panels are in %s", folder)
-    for test_set, mean in means.items():
+    with finishing(trainer.loggers):
         for logger in trainer.loggers:
-            logger.log_metrics({f"test/{test_set.replace(' ', '_')}_psnr": mean["psnr"]}, step=trainer.global_step - 1)
+            logger.log_hyperparams(resolved)
+        parameters = sum(p.numel() for p in module.parameters())
+        log.info("%s: %.2f million parameters; results go to %s", config.task, parameters / 1e6, folder)
+
+        trainer.fit(module, data, ckpt_path=last, weights_only=True)
+        best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
+        if best:
+            # The averaged weights are what was validated; they are what the checkpoint holds.
+            module.load_state_dict(load_checkpoint(best).state)
+        results = run_test(trainer, module, data, task=config.task)
+        means = results.means()
+        if trainer.is_global_zero:
+            results.write(folder, checkpoint=best, parameters=parameters)
+            draw_curves(folder)
+            results.show()
+            log.info("checkpoints, curves and panels are in %s", folder)
+        for test_set, mean in means.items():
+            name = f"test/{test_set.replace(' ', '_')}_psnr"
+            for logger in trainer.loggers:
+                logger.log_metrics({name: mean["psnr"]}, step=trainer.global_step - 1)
     return next(iter(means.values()))["psnr"]
+
+
+def check_settings(config: DictConfig) -> None:
+    """Find what no class checks by itself.
+
+    Raises:
+        ValueError: naming the key and what it may be.
+
+    """
+    # Lightning stops at numbers of steps below 1 late, with a riddle, or never.
+    for key in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
+        value = config.trainer[key]
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"trainer.{key}={value} must be a whole number of at least 1: training is counted in steps"
+            )
+    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
+        raise ValueError(f"seed={config.seed} must be a whole number in 0..{2**32 - 1}")
+    if not isinstance(config.resume, bool):
+        raise ValueError(f"resume={config.resume} must be true or false: a run is named with run=<name>")
+    if config.matmul_precision not in ("highest", "high", "medium"):
+        raise ValueError(f"matmul_precision={config.matmul_precision} must be one of highest, high, medium")
 
 
 def make_trainer(config: DictConfig, resolved: dict[str, Any]) -> lightning.Trainer:
@@ -108,7 +134,6 @@ def _difference(theirs: Any, ours: Any) -> str:
 @command("train")
 def main(config: DictConfig) -> float:
     """Command-line entry."""
-    torch.set_float32_matmul_precision(config.matmul_precision)
     return train(config)
 
 

@@ -1,5 +1,6 @@
 """From features to the restored image."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -11,9 +12,7 @@ class ResidualHead(nn.Module):
     def __init__(self, *, width: int, stride: int, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(width, channels * stride**2, 3, padding=1)
-        # Training starts from the degraded image itself, instead of noise that the first steps have to unlearn.
-        for parameter in self.conv.parameters():
-            nn.init.zeros_(parameter)
+        _start_at_zero(self.conv)
         self.to_pixels = nn.PixelShuffle(stride)
 
     def forward(self, features: Tensor, degraded: Tensor) -> Tensor:
@@ -22,7 +21,11 @@ class ResidualHead(nn.Module):
 
 
 class PixelShuffleHead(nn.Module):
-    """Convolution, pixel shuffle and convolution: for super-resolution (arXiv 1609.05158; as SwinIR's, 64 wide)."""
+    """restored = enlarged + conv(shuffle(conv(features))): for super-resolution (arXiv 1609.05158).
+
+    The convolutions are SwinIR's, 64 channels wide. SwinIR does not add the bicubic enlargement; it has no parameters
+    and lets short runs begin where interpolation ends.
+    """
 
     WIDTH = 64
 
@@ -35,10 +38,18 @@ class PixelShuffleHead(nn.Module):
             steps += [nn.Conv2d(self.WIDTH, self.WIDTH * factor**2, 3, padding=1), nn.PixelShuffle(factor)]
         self.upsample = nn.Sequential(*steps)
         self.last = nn.Conv2d(self.WIDTH, channels, 3, padding=1)
+        _start_at_zero(self.last)
 
     def forward(self, features: Tensor, degraded: Tensor) -> Tensor:
         """Restored image [B, channels, H*scale, W*scale] of the degraded image [B, channels, H, W]."""
-        return self.last(self.upsample(self.before(features)))
+        enlarged = F.interpolate(degraded, scale_factor=self.scale, mode="bicubic")
+        return enlarged + self.last(self.upsample(self.before(features)))
+
+
+def _start_at_zero(conv: nn.Conv2d) -> None:
+    """Training starts from the degraded image itself, instead of noise that the first steps have to unlearn."""
+    for parameter in conv.parameters():
+        nn.init.zeros_(parameter)
 
 
 def _factors(scale: int) -> list[int]:
@@ -50,9 +61,9 @@ def _factors(scale: int) -> list[int]:
     """
     steps, rest = [], scale
     for factor in (2, 3):
-        while rest % factor == 0:
+        while rest > 1 and rest % factor == 0:
             steps.append(factor)
             rest //= factor
-    if rest != 1 or scale < 1:
+    if rest != 1:
         raise ValueError(f"scale={scale} must be a product of 2s and 3s, such as 2, 3 or 4")
     return steps

@@ -43,7 +43,7 @@ class Stage(nn.Module):
         # Half a window of mirrored nodes on each side moves the borders of the windows. Rolling the features instead,
         # as shifted windows usually do, would make neighbours of opposite ends of the image.
         margin = self.window // 2 if self.shifted else 0
-        inside = F.pad(features_BCHW, (margin, self.window - margin) * 2, "reflect") if self.shifted else features_BCHW
+        inside = F.pad(features_BCHW, (margin, -margin % self.window) * 2, "reflect") if margin else features_BCHW
         height, width = inside.shape[-2:]
 
         nodes_WNC = split_windows(inside, self.window)
@@ -55,9 +55,8 @@ class Stage(nn.Module):
                 nodes_WNC = layer(nodes_WNC, graph)
         inside = merge_windows(nodes_WNC, self.window, height, width)
 
-        if self.shifted:
-            height, width = features_BCHW.shape[-2:]
-            inside = inside[..., margin : margin + height, margin : margin + width]
+        height, width = features_BCHW.shape[-2:]
+        inside = inside[..., margin : margin + height, margin : margin + width]
         return features_BCHW + self.conv(inside)
 
 

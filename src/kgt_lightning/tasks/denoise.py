@@ -30,11 +30,17 @@ class GaussianNoise:
     scale: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.sigma, Mapping) and set(self.sigma) != {"low", "high"}:
-            raise ValueError(f"sigma={dict(self.sigma)} must have the keys low and high, as in {{low: 5, high: 50}}")
-        levels = [*_levels(self.sigma), *self._test_levels()]
-        if not levels or min(levels) < 0:
-            raise ValueError(f"sigma={self.sigma}, test_sigma={self.test_sigma}: levels must be 0 or more, such as 25")
+        if isinstance(self.sigma, Mapping):
+            if set(self.sigma) != {"low", "high"} or not 0 <= self.sigma["low"] <= self.sigma["high"]:
+                raise ValueError(
+                    f"data.sigma={dict(self.sigma)} must be a range {{low:5,high:50}} of levels of 0 or more"
+                )
+        elif min(_levels(self.sigma), default=-1) < 0:
+            raise ValueError(f"data.sigma={self.sigma} must be a level of 0 or more such as 25, or a list of them")
+        if min(self._test_levels(), default=-1) < 0:
+            raise ValueError(
+                f"data.test_sigma={self.test_sigma} must be a level of 0 or more such as 25, or a list of them"
+            )
 
     def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
         """Noisy image [C, H, W] of a clean one in [0, 1]."""

@@ -1,0 +1,99 @@
+"""What a user did wrong, said in one line: which key or file, what is allowed, and the fix."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.utils import get_object
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
+
+MISTAKES = (HydraException, OmegaConfBaseException, MisconfigurationException, ValueError, OSError)
+"""Errors that are put down to the user; any other is our own and keeps its traceback."""
+
+
+def one_line(error: BaseException) -> str:
+    """The message on one line, that of the cause where Hydra only wraps it."""
+    if isinstance(error, HydraException) and error.__cause__ is not None:
+        section = re.search(r"full_key: (\S+)", str(error))
+        if isinstance(error.__cause__, TypeError | AttributeError) and section:
+            return f"{section.group(1)}: a value is of the wrong type ({one_line(error.__cause__)})"
+        if isinstance(error.__cause__, MISTAKES) and not isinstance(error, ConfigCompositionException):
+            return one_line(error.__cause__)
+    if isinstance(error, MissingMandatoryValue) and error.full_key:
+        return f"{error.full_key} is not given: add {error.full_key}=<value>"
+    if isinstance(error, InterpolationResolutionError):
+        return f"{error.full_key}: {_joined(error).partition('; full_key')[0]}"
+    return _joined(error)
+
+
+def wrong_argument(error: HydraException, *, conf: Path, config_name: str, arguments: Sequence[str]) -> str:
+    """The message for arguments that Hydra could not compose into the configuration ``conf/<config_name>.yaml``."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.partition("/")
+        files = [file.relative_to(conf / group).with_suffix("") for file in (conf / group).rglob("[!_]*.yaml")]
+        known = ", ".join(sorted(file.as_posix() for file in files))
+        return f"{group}={name} does not exist: choose one of {known}"
+    if isinstance(error, OverrideParseException):
+        reason = _joined(error).partition("; See ")[0]
+        return f"{reason}: write key=value, and quote brackets and spaces, as in 'data.sigma=[15,25]'"
+    unknown = re.match(r"Could not override '([^']+)'", str(error))
+    if unknown and isinstance(error.__cause__, OmegaConfBaseException):
+        return _unknown_key(unknown.group(1), _composed(conf, config_name, arguments))
+    cause = f" ({_joined(error.__cause__)})" if error.__cause__ is not None else ""
+    return _joined(error) + cause
+
+
+def _unknown_key(key: str, config: DictConfig) -> str:
+    """Which keys are meant, or at least known: the same name elsewhere, a similar one, all of the section."""
+    parent, _, leaf = key.rpartition(".")
+    section = OmegaConf.select(config, parent) if parent else config
+    if isinstance(section, DictConfig) and "_target_" in section:
+        target = get_object(section["_target_"])
+        if leaf in inspect.signature(target).parameters:
+            return f"{key} is left to its default by the file: set it with +{key}=<value>"
+    known = _keys(config)
+    meant = [each for each in known if each.rpartition(".")[2] == leaf]
+    if not meant:
+        # Of a section that exists, its own keys are meant; the name of the section would make all of them similar.
+        siblings = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == parent}
+        meant = [siblings[each] for each in difflib.get_close_matches(leaf, siblings, n=1)]
+    if not meant and section is None:
+        meant = difflib.get_close_matches(key, known, n=1)
+    if meant:
+        return f"{key} is no setting: did you mean {' or '.join(meant[:3])}?"
+    while parent and not isinstance(OmegaConf.select(config, parent), DictConfig):
+        parent = parent.rpartition(".")[0]
+    section = OmegaConf.select(config, parent) if parent else config
+    names = ", ".join(str(each) for each in section if not str(each).startswith("_"))
+    return f"{key} is no setting: {parent or 'there'} {'has' if parent else 'are'} {names}"
+
+
+def _composed(conf: Path, config_name: str, arguments: Sequence[str]) -> DictConfig:
+    """The configuration with the chosen groups and nothing else."""
+    chosen = [each for each in arguments if (conf / each.partition("=")[0]).is_dir()]
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf)):
+        return compose(config_name, overrides=chosen)
+
+
+def _keys(node: DictConfig, prefix: str = "") -> list[str]:
+    """Dotted names of all settings; what is interpolated is named where it is written."""
+    names = []
+    for key in node:
+        if str(key).startswith("_"):
+            continue
+        names.append(f"{prefix}{key}")
+        if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+            child = node[key]
+            if isinstance(child, DictConfig) and not isinstance(child, ListConfig):
+                names += _keys(child, f"{prefix}{key}.")
+    return names
+
+
+def _joined(error: BaseException | None) -> str:
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

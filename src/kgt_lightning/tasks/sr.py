@@ -1,0 +1,95 @@
+"""Super-resolution of images that MATLAB's bicubic resizing made smaller."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from kgt_lightning.data import RestorationData
+from kgt_lightning.images import imresize
+from kgt_lightning.model import KGT, PixelShuffleHead
+from kgt_lightning.photographs import PhotographSet, folder_set
+from kgt_lightning.restoration import RestorationModule
+
+SCALES = (2, 3, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BicubicDown:
+    """degraded = imresize(clean, 1/scale): MATLAB's antialiased bicubic, which all benchmarks are made with."""
+
+    scale: int
+    """2, 3 or 4."""
+    matlab_uint8: bool
+    """Whether both passes are rounded to 8 bits, as in files that MATLAB wrote; otherwise nothing is rounded."""
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise ValueError(f"scale={self.scale} must be one of {', '.join(map(str, SCALES))}")
+
+    def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+        """Degraded image [C, H/scale, W/scale] of a clean one; nothing about it is random."""
+        return self.shrink(clean)
+
+    def test_settings(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """The one setting, such as ``x2``."""
+        return {f"x{self.scale}": self.shrink}
+
+    def shrink(self, clean: Tensor) -> Tensor:
+        """Degraded image [C, H/scale, W/scale] of a clean one [C, H, W] in [0, 1]."""
+        return imresize(clean, 1 / self.scale, matlab_uint8=self.matlab_uint8)
+
+
+@dataclass(kw_only=True, eq=False)
+class SRData(RestorationData):
+    """Pairs of a small and a large image; fields as in :class:`BicubicDown`.
+
+    A set may be a plain folder of photographs, or hold them in ``HR`` and their small versions in
+    ``LR_bicubic/X<scale>``, named as the photograph or with ``x<scale>`` after it, as the benchmarks are published.
+    Given small versions are what is tested and validated on; training makes those of its patches itself.
+    """
+
+    scale: int
+    matlab_uint8: bool
+
+    def make_degradation(self) -> BicubicDown:
+        """MATLAB's bicubic resizing."""
+        return BicubicDown(scale=self.scale, matlab_uint8=self.matlab_uint8)
+
+    def photographs_in(self, folder: Path) -> PhotographSet:
+        """Photographs of a set, with their small versions if it gives them at this scale.
+
+        Raises:
+            ValueError: if it gives them for some photographs only.
+
+        """
+        within = "HR" if (folder / "HR").is_dir() else ""
+        given = folder / "LR_bicubic"
+        clean = folder_set(folder / within, channels=self.channels)
+        photographs = [each for each in clean.photographs if not each.name.startswith(f"{given.name}/")]
+        if not photographs:
+            raise ValueError(f"{folder} holds small versions only: put the photographs into {folder / 'HR'}")
+        given /= f"X{self.scale}"
+        if given.is_dir():
+            small = {each.name: each.read for each in folder_set(given, channels=self.channels).photographs}
+            for i, each in enumerate(photographs):
+                names = (each.name, f"{each.name}x{self.scale}")
+                found = next((name for name in names if name in small), None)
+                if found is None:
+                    raise ValueError(f"{given} has no {' or '.join(names)} for {each.name}: add it, or remove {given}")
+                photographs[i] = replace(each, read_degraded=small[found])
+        return replace(clean, name=folder.name, photographs=tuple(photographs))
+
+
+class SRModule(RestorationModule):
+    """KGT with a pixel-shuffle head."""
+
+    def make_head(self, backbone: KGT, scale: int) -> PixelShuffleHead:
+        """Restored = enlarged + pixel shuffle(features)."""
+        return PixelShuffleHead(width=backbone.width, stride=backbone.stride, channels=backbone.channels, scale=scale)
+
+    def baseline(self, degraded: Tensor) -> Tensor:
+        """Bicubic enlargement, as MATLAB's of floating-point images."""
+        return imresize(degraded, self.network.scale)

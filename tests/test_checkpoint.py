@@ -1,0 +1,108 @@
+import os
+
+import pytest
+import torch
+
+from kgt_lightning.checkpoint import load_checkpoint
+
+
+@pytest.fixture
+def forged(trained, tmp_path):
+    """Writes the trained checkpoint with something else in its configuration."""
+
+    def write(change):
+        content = torch.load(trained, weights_only=True)
+        change(content["config"])
+        torch.save(content, tmp_path / "forged.ckpt")
+        return tmp_path / "forged.ckpt"
+
+    return write
+
+
+def test_a_checkpoint_alone_gives_the_module(trained):
+    checkpoint = load_checkpoint(trained)
+    module = checkpoint.module()
+    assert not module.training
+    assert module.network.backbone.k == 8
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(value, checkpoint.state[name], rtol=0, atol=0)
+
+
+def test_settings_can_be_changed(trained):
+    checkpoint = load_checkpoint(trained)
+    checkpoint.change({"model": {"k": 4}, "module": {"protocol": "grl"}, "data": {"sigma": [15, 50]}})
+    module = checkpoint.module()
+    assert (module.network.backbone.k, module.protocol) == (4, "grl")
+    assert checkpoint.config.data.sigma == [15, 50]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "subprocess.Popen",
+        "kgt_lightning.checkpoint.torch.load",
+        "kgt_lightning.checkpoint.Path",
+        "kgt_lightning.train.main",
+        "kgt_lightning.images.write_image",
+        "kgt_lightning",
+        "kgt_lightning..os.system",
+        "kgt_lightning_other.Thing",
+        "",
+    ],
+)
+@pytest.mark.parametrize("section", ["module", "model", "data", "layout", "list"])
+def test_a_target_that_is_no_class_of_the_package_is_refused(forged, target, section):
+    def change(config):
+        if section == "list":
+            config["data"]["test"] = ({"_target_": target},)
+        elif section == "layout":
+            config["model"]["layout"]["_target_"] = target
+        else:
+            config[section]["_target_"] = target
+
+    with pytest.raises(ValueError, match="is no class of kgt_lightning: it is not loaded"):
+        load_checkpoint(forged(change))
+
+
+def test_a_value_to_be_looked_up_is_refused(forged):
+    with pytest.raises(ValueError, match=r"sigma=.*is not loaded"):
+        load_checkpoint(forged(lambda config: config["data"].update(sigma="${oc.env:HOME}")))
+
+
+class Evil:
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.mkdir, (self.file,)
+
+
+def test_code_in_a_checkpoint_is_not_run(trained, tmp_path):
+    content = torch.load(trained, weights_only=True)
+    torch.save({**content, "extra": Evil(str(tmp_path / "made"))}, tmp_path / "evil.ckpt")
+    with pytest.raises(ValueError, match=r"evil\.ckpt cannot be read"):
+        load_checkpoint(tmp_path / "evil.ckpt")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 10, 1000, -100])
+def test_a_damaged_file_is_named(trained, tmp_path, kept):
+    (tmp_path / "part.ckpt").write_bytes(trained.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"part\.ckpt cannot be read, it is damaged or no checkpoint"):
+        load_checkpoint(tmp_path / "part.ckpt")
+
+
+@pytest.mark.parametrize("content", [{}, {"state_dict": {}}, {"state_dict": {}, "config": {"task": "x"}}, [1]])
+def test_a_checkpoint_of_another_program_is_named(tmp_path, content):
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match=r"other\.ckpt carries no configuration"):
+        load_checkpoint(tmp_path / "other.ckpt")
+
+
+def test_weights_that_do_not_fit_are_named(trained):
+    checkpoint = load_checkpoint(trained)
+    checkpoint.change({"model": {"width": 16}})
+    with pytest.raises(ValueError, match=r"weights do not fit the settings.*size mismatch"):
+        checkpoint.module()

@@ -1,0 +1,59 @@
+"""Every configuration that is shipped composes and builds what it names."""
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from kgt_lightning.entry import CONF_DIR
+from kgt_lightning.schema import check_types
+
+
+def choices(group):
+    files = sorted((CONF_DIR / group).rglob("*.yaml"))
+    return [file.relative_to(CONF_DIR / group).with_suffix("").as_posix() for file in files if file.name[0] != "_"]
+
+
+def build(config, tmp_path):
+    check_types(config)
+    with torch.device("meta"):
+        module = instantiate(config.module)
+    assert sum(parameter.numel() for parameter in module.parameters()) > 10_000
+    data = instantiate(config.data, cache_dir=str(tmp_path))
+    assert data.degradation.scale == module.network.scale
+    assert module.network.backbone.channels == data.channels
+
+
+@pytest.mark.parametrize("model", choices("model"))
+@pytest.mark.parametrize("task", choices("task"))
+def test_every_task_takes_every_model(composed, tmp_path, task, model):
+    build(composed("train", f"task={task}", f"model={model}", f"run_dir={tmp_path}"), tmp_path)
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_experiment(composed, tmp_path, experiment):
+    build(composed("train", f"experiment={experiment}", f"run_dir={tmp_path}"), tmp_path)
+
+
+@pytest.mark.parametrize("argument", [f"{group}={name}" for group in ("optim", "trainer") for name in choices(group)])
+def test_every_choice_of_the_training(composed, tmp_path, argument):
+    config = composed("train", argument, f"run_dir={tmp_path}", "run=test")
+    check_types(config)
+    optimizer, scheduler = instantiate(config.optim)([torch.nn.Parameter(torch.zeros(1))], config.trainer.max_steps)
+    assert 0 < scheduler.get_last_lr()[0] <= config.optim.lr
+    assert optimizer.defaults["weight_decay"] == config.optim.weight_decay
+
+
+@pytest.mark.parametrize("logger", choices("logger"))
+def test_every_logger_and_the_callbacks(composed, tmp_path, logger):
+    config = composed("train", f"logger={logger}", f"run_dir={tmp_path}", "run=test")
+    check_types(config)
+    assert "csv" in config.logger
+    for callback in config.callbacks.values():
+        instantiate(callback)
+
+
+@pytest.mark.parametrize("command", ["describe", "evaluate", "restore", "train"])
+def test_every_setting_of_a_command_is_explained(command):
+    """What stands in the file of a command is what its user sees first."""
+    lines = (CONF_DIR / f"{command}.yaml").read_text().splitlines()
+    assert lines[0].startswith("# python -m kgt_lightning." + command)

@@ -1,0 +1,52 @@
+import os
+import time
+
+import pytest
+
+from kgt_lightning import describe, train
+from kgt_lightning.entry import CONF_DIR, run_name
+
+
+def test_the_configuration_is_found():
+    assert (CONF_DIR / "train.yaml").is_file()
+
+
+def test_resume_takes_the_newest_run_that_has_a_checkpoint(tmp_path):
+    for age, name in enumerate(("b", "a", "c")):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+        file = tmp_path / name / "checkpoints" / "last.ckpt"
+        file.touch()
+        os.utime(file, (1000 - age, 1000 - age))
+    (tmp_path / "d").mkdir()
+    assert run_name(True, str(tmp_path)) == "b"
+
+
+def test_a_new_run_is_named_after_the_time(tmp_path):
+    year = time.strftime("%Y-")
+    assert run_name(False, str(tmp_path)).startswith(year)
+    assert run_name(True, str(tmp_path)).startswith(year), "nothing is there to resume"
+
+
+def test_a_command_succeeds_and_prints(run_command):
+    code, output, errors = run_command(describe.main, "size=[64,64]")
+    assert code == 0, errors
+    assert output.splitlines()[-1].startswith("{")
+
+
+def test_what_is_set_for_hydra_is_taken_back(run_command):
+    code, _, errors = run_command(describe.main, "size=[0,3]")
+    assert code == 2
+    assert "Traceback" not in errors
+    assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+def test_an_error_of_our_own_keeps_its_traceback(run_command, monkeypatch):
+    monkeypatch.setattr(describe, "describe", lambda config: {}["facts"])
+    with pytest.raises(KeyError, match="facts"):
+        run_command(describe.main)
+
+
+def test_help_names_the_settings(run_command):
+    code, output, _ = run_command(train.main, "--help")
+    assert code == 0
+    assert "data_root" in output

@@ -1,0 +1,84 @@
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from kgt_lightning import evaluate
+from kgt_lightning.images import read_image
+
+
+def results(tmp_path):
+    [file] = tmp_path.glob("outputs/evaluate/*/results.json")
+    found = json.loads(file.read_text())
+    shutil.rmtree(tmp_path / "outputs")
+    return found
+
+
+def test_scores_come_as_table_json_and_csv(run_command, trained, photo_root, tmp_path):
+    code, output, errors = run_command(evaluate.main, f"checkpoint={trained}", f"data_root={photo_root}")
+    assert code == 0, errors
+    assert "CBSD68 sigma=25" in output
+    [file] = tmp_path.glob("outputs/evaluate/*/results.csv")
+    with file.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["image"] for row in rows] == ["0", "1", "2"]
+    found = results(tmp_path)
+    [(name, mean)] = found["means"].items()
+    assert mean["psnr"] == pytest.approx(sum(float(row["psnr"]) for row in rows) / 3)
+    assert found["protocol"].startswith("swinir: all channels of 8-bit images, crop 0")
+    assert found["k"] == 8
+    assert found["images"][0]["test_set"] == name
+    # The checkpoint holds the weights that were tested at the end of the training.
+    trained_with = json.loads((trained.parents[1] / "results.json").read_text())
+    assert found["means"] == trained_with["means"]
+
+
+def test_what_was_trained_with_can_be_changed(run_command, trained, photo_root, tmp_path):
+    arguments = ("data.test=[Set12,CBSD68]", "data.test_sigma=[15,50]", "model.k=4", "module.protocol=grl")
+    code, _, errors = run_command(evaluate.main, f"checkpoint={trained}", f"data_root={photo_root}", *arguments)
+    assert code == 0, errors
+    found = results(tmp_path)
+    assert list(found["means"]) == [f"{name} sigma={sigma}" for name in ("Set12", "CBSD68") for sigma in (15, 50)]
+    assert found["k"] == 4
+    assert found["protocol"].startswith("grl")
+
+
+def test_the_environment_names_the_folder(run_command, trained, photo_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(pytest.MonkeyPatch, "delenv", lambda *args, **kwargs: None)
+    monkeypatch.setenv("KGT_DATA", str(photo_root))
+    code, _, errors = run_command(evaluate.main, f"checkpoint={trained}", "task=denoise")
+    assert code == 0, errors
+    assert results(tmp_path)["means"]["CBSD68 sigma=25"]["images"] == 3
+
+
+def test_images_are_saved_on_request(run_command, trained, photo_root, tmp_path):
+    arguments = (f"checkpoint={trained}", f"data_root={photo_root}", "save_images=true")
+    assert run_command(evaluate.main, *arguments)[0] == 0
+    [folder] = tmp_path.glob("outputs/evaluate/*")
+    for kind in ("degraded", "restored", "panels"):
+        files = sorted((folder / kind / "CBSD68_sigma=25").iterdir())
+        assert [file.name for file in files] == ["0.png", "1.png", "2.png"]
+    clean = read_image(photo_root / "CBSD68" / "1.png").pixels
+    assert read_image(folder / "restored" / "CBSD68_sigma=25" / "1.png").pixels.shape == clean.shape
+    panel = read_image(folder / "panels" / "CBSD68_sigma=25" / "1.png").pixels
+    assert (panel[..., -clean.shape[-1] :] == clean).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 4])
+def test_several_processes_count_each_image_once(trained, photo_root, tmp_path, devices):
+    def scores(*arguments):
+        command = [sys.executable, "-m", "kgt_lightning.evaluate", f"checkpoint={trained}", f"data_root={photo_root}"]
+        done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=250)
+        assert done.returncode == 0, done.stderr
+        return results(tmp_path)["images"]
+
+    # Three images: one process has more than another, or none.
+    alone = scores("trainer.accelerator=cpu")
+    together = scores("trainer.accelerator=cpu", f"trainer.devices={devices}", "trainer.strategy=ddp")
+    assert len(alone) == 3
+    for ours, theirs in zip(together, alone, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-6)

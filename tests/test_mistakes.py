@@ -1,0 +1,134 @@
+"""What users do wrong is answered by one line that names the key, says what is allowed, and how to go on."""
+
+import re
+
+import pytest
+
+from kgt_lightning import describe, evaluate, restore, train
+
+
+def check_answer(result, expected):
+    code, _, errors = result
+    answers = [line for line in errors.splitlines() if line.startswith("error:")]
+    assert code == 2, errors
+    assert len(answers) == 1, errors
+    assert "Traceback" not in errors
+    assert "Error executing job" not in errors
+    assert re.search(expected, answers[0]), answers[0]
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("model.kk=256", "model.kk is no setting: did you mean model.k"),
+        ("data.sgima=25", "did you mean data.sigma"),
+        ("max_steps=5", "did you mean trainer.max_steps"),
+        ("modle.width=8", "did you mean model.width"),
+        ("modle.wdith=8", "did you mean model.width"),
+        ("model.zzz=5", "model.zzz is no setting: model has .*window"),
+        ("zzz.yyy=5", "zzz.yyy is no setting: there are .*model"),
+        ("trainer.limit_val_batches=1", r"set it with \+trainer.limit_val_batches=<value>"),
+        ("model=foo", "model=foo does not exist: choose one of kgt_base, kgt_nano, kgt_small, kgt_unet$"),
+        ("task=foo", "task=foo does not exist: choose one of .*denoise"),
+        ("experiment=foo", "experiment=foo does not exist: choose one of demo, .*quick/denoise"),
+        ("experiment=quick/foo", "experiment=quick/foo does not exist: choose one of demo, .*quick/denoise"),
+        ("foo", "foo.*write key=value"),
+        ("model.k=[", "quote brackets"),
+        ("model.k=300", r"k=300 must lie in 1\.\.16 \(window=4"),
+        ("model.k=abc", "model.k=abc must be a whole number"),
+        ("model.train_k=[8,99]", "k=99 must lie in"),
+        ("model.train_k=8", "model.train_k=8 must be a list"),
+        ("model.width=65", "width=65 must be a multiple of heads=2"),
+        ("model.attention=flash", "impl='flash' is not available.*choose auto or one of"),
+        ("data.patch=0", "data.patch=0 must be a positive multiple"),
+        ("data.batch_size=0", "data.batch_size=0 must be at least 1"),
+        ("data.workers=-1", "data.workers=-1 must be at least 0"),
+        ("data.validation_images=0", "data.validation_images=0 must be at least 1"),
+        ("data.validation_size=0", "data.validation_size=0 must be at least 1"),
+        ("data.channels=2", r"data.channels=2 must be 3 \(colour\) or 1 \(gray\)"),
+        ("data.sigma=-1", "data.sigma=-1 must be a level of 0 or more"),
+        ("data.sigma=abc", "data.sigma=abc must be a number or a list"),
+        ("data.sigma=[]", r"data.sigma=\[\] must be"),
+        ("data.sigma={low:50,high:5}", "data.sigma={'low': 50, 'high': 5} must be a range"),
+        ("data.sigma={lo:5,high:50}", "must be a range {low:5,high:50}"),
+        ("data.train=BSD400", r"data.train=BSD400 must be a list"),
+        ("data_root=/nowhere", "data_root=/nowhere is no folder.*BSD400"),
+        ("module.loss=l3", "module.loss='l3' must be one of l1, charbonnier"),
+        ("module.protocol=foo", "module.protocol=foo must be one of swinir, grl"),
+        ("module.crop=-1", "module.crop=-1 must be 0 or more"),
+        ("module.crop=1000", "crop=1000 must lie in"),
+        ("optim.lr=fast", "optim.lr=fast must be a number"),
+        ("optim.lr=-1", "-1"),
+        ("trainer.precision=99", "trainer.precision=99 must be one of .*bf16-mixed"),
+        ("trainer.devices=0", "devices=0"),
+        ("trainer.accelerator=foo", "foo.*cpu"),
+        ("trainer.max_steps=0", "trainer.max_steps=0 must be a whole number of at least 1"),
+        ("trainer.max_steps=-1", "trainer.max_steps=-1 must be"),
+        ("trainer.val_check_interval=0", "trainer.val_check_interval=0 must be"),
+        ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 must be"),
+        ("callbacks.ema.decay=2", "decay value 2"),
+        ("callbacks.checkpoint.monitor=val/foo", "val/foo.*val/psnr"),
+        ("seed=-1", "seed=-1 must be a whole number in 0"),
+        ("seed=abc", "seed=abc must be a whole number"),
+        ("resume=maybe", "resume=maybe must be true or false"),
+        ("matmul_precision=foo", "matmul_precision=foo must be one of highest, high, medium"),
+    ],
+)
+def test_train(run_command, tiny_arguments, tmp_path, argument, expected):
+    check_answer(run_command(train.main, *tiny_arguments, argument), expected)
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_set_that_is_missing_is_found_before_training(run_command, tiny_arguments, tmp_path):
+    arguments = (*tiny_arguments, f"data.cache_dir={tmp_path}/cache", "data.test=[CBSD68,Urban100]")
+    expected = r"lacks Urban100, it holds BSD400, BSD68, CBSD68, .*data\.test=\[\.\.\.\]"
+    check_answer(run_command(train.main, *arguments), expected)
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "checkpoint is not given: add checkpoint=<value>"),
+        (["checkpoint=missing.ckpt"], r"checkpoint=missing.ckpt does not exist: name a \.ckpt file"),
+        (["checkpoint={trained}", "task=sr"], "was trained for task=denoise, not sr"),
+        (["checkpoint=/etc/passwd"], "checkpoint=/etc/passwd cannot be read, it is damaged or no checkpoint"),
+        (["checkpoint={trained}", "data.foo=3"], "data.foo is no setting of checkpoint=.*it has .*sigma"),
+        (["checkpoint={trained}", "model.foo=3"], "model.foo is no setting"),
+        (["checkpoint={trained}", "model._target_=os.system"], "model._target_ is no setting"),
+        (["checkpoint={trained}", "model.k=99"], r"k=99 must lie in 1\.\.16"),
+        (["checkpoint={trained}", "model.k=abc"], "model.k=abc must be a whole number"),
+        (["checkpoint={trained}", "model.layout.foo=1"], "model.layout.foo is no setting of Columnar"),
+        (["checkpoint={trained}", "model.width=16"], "weights do not fit the settings"),
+        (["checkpoint={trained}", "data.channels=1"], "data.channels=1: the model in the checkpoint takes 3"),
+        (["checkpoint={trained}", "data.test=[Urban100]", "data_root={root}"], "lacks Urban100"),
+        (["checkpoint={trained}", "checkpiont=3"], "checkpiont is no setting: did you mean checkpoint"),
+    ],
+)
+def test_evaluate(run_command, trained, photo_root, arguments, expected):
+    arguments = [each.format(trained=trained, root=photo_root) for each in arguments]
+    check_answer(run_command(evaluate.main, *arguments), expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "input is not given: add input=<value>"),
+        (["input=missing", "output=out", "checkpoint=missing"], "input=missing does not exist: name an image file"),
+        (["input={root}/Set12", "output=out", "checkpoint=missing"], "checkpoint=missing does not exist"),
+        (["input={root}/Set12", "output={root}/Set12", "checkpoint={trained}"], "folder of the input"),
+        (["input={root}/Set12", "output={root}/Set12/0.png", "checkpoint={trained}"], "0.png is a file: name a folder"),
+        (["input={root}", "output=out", "checkpoint={trained}", "tile=0"], "tile=0 must be at least 1"),
+        (["input={root}", "output=out", "checkpoint={trained}", "overlap=256"], r"overlap=256 must lie in 0\.\.255"),
+        (["input={root}", "output=out", "checkpoint={trained}", "device=tpu"], "choose auto or one of .*cpu"),
+        (["input={trained}", "output=out", "checkpoint={trained}"], r"best.ckpt cannot be written.*\.png"),
+    ],
+)
+def test_restore(run_command, trained, photo_root, tmp_path, arguments, expected):
+    arguments = [each.format(trained=trained, root=photo_root) for each in arguments]
+    check_answer(run_command(restore.main, *arguments), expected)
+    assert not (tmp_path / "out").exists()
+
+
+def test_describe(run_command):
+    check_answer(run_command(describe.main, "model.kk=3"), "did you mean model.k")

@@ -1,0 +1,22 @@
+"""Every command in the README is one that works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+COMMANDS = re.findall(r"^\s*(?:\S*/)?python -m kgt_lightning\.(\w+)[ \t]*(.*)$", README.read_text(), re.MULTILINE)
+
+
+def test_the_readme_shows_every_command():
+    assert {name for name, _ in COMMANDS} >= {"train", "evaluate", "restore", "describe"}
+
+
+@pytest.mark.parametrize(("name", "arguments"), COMMANDS, ids=[" ".join(each) for each in COMMANDS])
+def test_commands_compose(composed, name, arguments):
+    given = [each for each in shlex.split(arguments, comments=True) if each != "-m"]
+    if name in ("evaluate", "restore"):  # changes to what a checkpoint holds
+        given = [f"+{each}" if re.match(r"(data|model|module)\.", each) else each for each in given]
+    composed(name, *given)

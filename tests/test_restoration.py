@@ -1,0 +1,21 @@
+import pytest
+import torch
+
+from kgt_lightning.restoration import Scores, charbonnier
+
+
+def test_charbonnier_by_hand():
+    restored, clean = torch.tensor([0.0, 3.0]), torch.tensor([0.0, 0.0])
+    assert charbonnier(restored, clean).item() == pytest.approx((1e-3 + (9 + 1e-6) ** 0.5) / 2)
+
+
+def test_an_image_that_was_given_twice_counts_once():
+    scores = Scores(number=2)
+    for index, value in ((0, 1.0), (1, 2.0), (0, 1.0)):
+        scores.update(index, torch.tensor([value, value / 2]))
+    assert scores.compute() == {0: [1.0, 0.5], 1: [2.0, 1.0]}
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric Scores was called before")
+def test_no_image_has_no_scores():
+    assert Scores(number=2).compute() == {}

@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kgt_lightning import restore as command
+from kgt_lightning.checkpoint import load_checkpoint
+from kgt_lightning.images import Picture, read_image, write_image
+from kgt_lightning.restore import aligned, restore, targets
+
+
+@pytest.fixture(scope="module")
+def module(trained):
+    return load_checkpoint(trained).module()
+
+
+@pytest.fixture
+def run(run_command, trained, tmp_path):
+    def run_restore(source, *arguments):
+        places = (f"checkpoint={trained}", f"input={source}", f"output={tmp_path / 'out'}", "device=cpu")
+        return run_command(command.main, *places, *arguments)
+
+    return run_restore
+
+
+@pytest.fixture
+def pixels():
+    return torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_file_is_restored_under_its_name(run, module, pixels, tmp_path):
+    write_image(tmp_path / "a.png", Picture(pixels=pixels))
+    code, _, errors = run(tmp_path / "a.png")
+    assert code == 0, errors
+    found = read_image(tmp_path / "out" / "a.png")
+    with torch.no_grad():
+        expected = module(read_image(tmp_path / "a.png").pixels[None])[0].clamp(0, 1)
+    torch.testing.assert_close(found.pixels, expected, rtol=0, atol=0.51 / 255)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+def test_a_folder_is_restored_as_it_is_laid_out(run, pixels, tmp_path):
+    names = ["a.png", "a.tif", "below/a.png", "below/deep/b.jpg"]
+    for name in names:
+        write_image(tmp_path / "in" / name, Picture(pixels=pixels))
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    assert run(tmp_path / "in")[0] == 0
+    files = sorted(file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("*.*"))
+    assert files == names
+
+
+@pytest.mark.parametrize(
+    ("channels", "alpha", "bits"), [(3, False, 8), (3, True, 8), (3, True, 16), (1, False, 16), (1, True, 8)]
+)
+def test_bits_and_layout_of_the_file_are_kept(run, pixels, tmp_path, channels, alpha, bits):
+    opacity = torch.linspace(0, 1, 24).expand(1, 20, 24) if alpha else None
+    write_image(tmp_path / "a.png", Picture(pixels=pixels[:channels], alpha=opacity, bits=bits))
+    assert run(tmp_path / "a.png")[0] == 0
+    source, found = (read_image(path) for path in (tmp_path / "a.png", tmp_path / "out" / "a.png"))
+    assert (found.pixels.shape, found.bits) == (source.pixels.shape, bits)
+    assert (found.alpha is None) == (source.alpha is None)
+    if alpha:
+        assert torch.equal(found.alpha, source.alpha)
+
+
+def test_cmyk_and_palette_become_rgb(run, tmp_path):
+    picture = Image.fromarray(np.full((20, 24, 3), 128, np.uint8))
+    (tmp_path / "in").mkdir()
+    picture.convert("CMYK").save(tmp_path / "in" / "a.jpg")
+    picture.convert("P").save(tmp_path / "in" / "b.png")
+    code, _, errors = run(tmp_path / "in")
+    assert code == 0, errors
+    assert all(read_image(file).pixels.shape == (3, 20, 24) for file in (tmp_path / "out").iterdir())
+
+
+def test_gray_goes_through_a_colour_model_and_colour_through_a_gray_one(module, pixels, tiny, tmp_path):
+    restored = restore(module, pixels[:1], tile=64, overlap=8)
+    assert restored.shape == (1, 20, 24)
+
+    class Brighter:
+        """A gray model that is easy to predict."""
+
+        network = type("Network", (), {"scale": 1, "backbone": type("Backbone", (), {"channels": 1})})
+        device = torch.device("cpu")
+
+        def __call__(self, part):
+            assert part.shape[1] == 1
+            return part + 0.5
+
+    torch.testing.assert_close(restore(Brighter(), pixels, tile=16, overlap=4), pixels + 0.5)
+
+
+def test_files_that_are_there_are_kept_without_permission(run, pixels, tmp_path):
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / "in" / name, Picture(pixels=pixels))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "b.png").write_bytes(b"mine")
+    code, _, errors = run(tmp_path / "in")
+    assert code == 2
+    assert "b.png is already there: choose another output, or set overwrite=true" in errors
+    assert (tmp_path / "out" / "b.png").read_bytes() == b"mine"
+    assert not (tmp_path / "out" / "a.png").exists(), "it is found before any work"
+    assert run(tmp_path / "in", "overwrite=true")[0] == 0
+    assert read_image(tmp_path / "out" / "b.png").pixels.shape == pixels.shape
+
+
+def test_the_source_is_never_replaced(pixels, tmp_path):
+    write_image(tmp_path / "in" / "a.png", Picture(pixels=pixels))
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    for folder in ("in", "link", "in/../in"):
+        with pytest.raises(ValueError, match="folder of the input"):
+            targets(tmp_path / "in", tmp_path / folder, overwrite=True)
+        with pytest.raises(ValueError, match="folder of the input"):
+            targets(tmp_path / "in" / "a.png", tmp_path / folder, overwrite=True)
+
+
+def test_what_was_restored_into_the_source_is_not_restored_again(pixels, tmp_path):
+    write_image(tmp_path / "a.png", Picture(pixels=pixels))
+    write_image(tmp_path / "out" / "old.png", Picture(pixels=pixels))
+    assert targets(tmp_path, tmp_path / "out", overwrite=False) == {tmp_path / "a.png": tmp_path / "out" / "a.png"}
+
+
+def test_one_damaged_file_does_not_cost_the_others(run, pixels, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"no image")
+    # With an alpha channel, which the format of its name cannot hold.
+    write_image(tmp_path / "b.png", Picture(pixels=pixels, alpha=torch.full((1, 20, 24), 0.5)))
+    (tmp_path / "b.png").rename(tmp_path / "in" / "b.jpg")
+    write_image(tmp_path / "in" / "c.png", Picture(pixels=pixels))
+    code, _, errors = run(tmp_path / "in")
+    assert code == 2
+    assert "error: 2 of 3 images could not be restored" in errors
+    assert "a.png cannot be read" in errors
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["c.png"]
+
+
+def test_tiles_restore_what_the_whole_does(tiny, pixels, tmp_path):
+    """Windows that lie alike see the same nodes, so that only what lies at the edges of tiles can differ."""
+    torch.manual_seed(0)
+    config = tiny(tmp_path)
+    from hydra.utils import instantiate
+
+    module = instantiate(config.module).eval()
+    torch.nn.init.normal_(module.network.head.conv.weight, std=0.05)
+    image = torch.rand(3, 96, 96)
+    whole = restore(module, image, tile=96, overlap=0)
+    tiled = restore(module, image, tile=64, overlap=32)
+    assert (whole - image).abs().mean() > 0.01
+    # Far from what is blended nothing differs.
+    torch.testing.assert_close(tiled[:, :24, :24], whole[:, :24, :24], rtol=0, atol=1e-5)
+    assert (tiled - whole).square().mean() < 0.01 * (whole - image).square().mean()
+
+
+@pytest.mark.parametrize(
+    ("tile", "overlap", "multiple", "expected"),
+    [
+        (256, 32, 32, (256, 32)),
+        (256, 32, 8, (256, 32)),
+        (100, 10, 32, (96, 32)),
+        (20, 10, 32, (32, 10)),
+        (256, 32, 256, (256, 32)),
+        (256, 0, 32, (256, 0)),
+    ],
+)
+def test_tiles_are_whole_windows(tile, overlap, multiple, expected):
+    assert aligned(tile, overlap, multiple=multiple) == expected

@@ -1,0 +1,71 @@
+from typing import Any, Literal
+
+import pytest
+from omegaconf import OmegaConf
+
+from kgt_lightning.schema import check_types
+
+
+class Part:
+    def __init__(self, *, number: float) -> None: ...
+
+
+class Whole:
+    def __init__(
+        self,
+        *,
+        count: int = 1,
+        rate: float = 1.0,
+        switch: bool = True,
+        name: str | None = None,
+        kind: Literal["a", "b"] = "a",
+        sizes: list[int] | int = 1,
+        levels: dict[str, float] | None = None,
+        part: Part | None = None,
+        anything: Any = None,
+    ) -> None: ...
+
+
+def section(**values):
+    return OmegaConf.create({"whole": {"_target_": f"{__name__}.Whole", **values}})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"count": 3, "rate": 2, "switch": False, "name": None, "kind": "b", "sizes": [1, 2], "levels": {"low": 5}},
+        {"sizes": 4, "name": "x", "anything": [1, "a"], "part": {"_target_": f"{__name__}.Part", "number": 2}},
+        {"_partial_": True, "count": "???"},
+    ],
+)
+def test_values_that_fit_pass(values):
+    check_types(section(**values))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"count": "abc"}, "whole.count=abc must be a whole number"),
+        ({"count": 2.5}, "whole.count=2.5 must be a whole number"),
+        ({"count": True}, "whole.count=true must be a whole number"),
+        ({"count": None}, "whole.count=null must be a whole number"),
+        ({"rate": "fast"}, "whole.rate=fast must be a number"),
+        ({"switch": 1}, "whole.switch=1 must be true or false"),
+        ({"kind": "c"}, "whole.kind=c must be one of a, b"),
+        ({"sizes": ["x"]}, r"whole.sizes=\['x'\] must be a list \[...\], each a whole number or a whole number"),
+        ({"levels": {"low": "x"}}, "whole.levels=.* must be a mapping {...}, each a number or null"),
+        ({"part": 3}, "whole.part=3 must be a section with a _target_ or null"),
+        ({"cuont": 3}, "whole.cuont is no setting of Whole: it has count, rate"),
+        ({"part": {"_target_": f"{__name__}.Part", "number": "x"}}, "whole.part.number=x must be a number"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_by_its_key(values, message):
+    with pytest.raises(ValueError, match=message):
+        check_types(section(**values))
+
+
+def test_an_interpolated_value_is_named_where_it_is_written():
+    config = section(part="${part}")
+    config.part = {"_target_": f"{__name__}.Part", "number": "x"}
+    with pytest.raises(ValueError, match=r"^part\.number=x"):
+        check_types(config)

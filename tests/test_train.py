@@ -1,0 +1,155 @@
+import csv
+import json
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from kgt_lightning import train as command
+from kgt_lightning.images import read_image
+from kgt_lightning.train import train
+
+
+def losses(folder):
+    with (folder / "train.csv").open() as stream:
+        return {int(row["step"]): row["loss"] for row in csv.DictReader(stream)}
+
+
+def weights(folder, name="last"):
+    content = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return content["state_dict"], content["current_model_state"]
+
+
+class StopAfter(Callback):
+    """Ends the process as a kill would, in the middle of a run."""
+
+    step = None
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == self.step:
+            raise SystemExit(9)
+
+
+def test_a_run_leaves_checkpoints_curves_panels_and_results(tiny, tmp_path):
+    psnr = train(tiny(tmp_path, "trainer.max_steps=4", "trainer.val_check_interval=2"))
+
+    content = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["global_step"] == 4
+    assert content["config"]["model"]["k"] == 8
+    assert content["config"]["module"]["backbone"]["channels"] == 3, "the configuration is resolved"
+    assert list(losses(tmp_path)) == [1, 2, 3, 4]
+    with (tmp_path / "val.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert all(15 < float(row["psnr"]) < 40 for row in rows)
+    panels = sorted(tmp_path.glob("panels/*/*.png"))
+    assert [panel.parent.name for panel in panels] == ["step_0000002", "step_0000004"]
+    assert read_image(panels[0]).pixels.shape == (3, 32, 3 * 32 + 2 * 4)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["means"]["CBSD68 sigma=25"]["psnr"] == psnr
+    assert results["means"]["CBSD68 sigma=25"]["images"] == 3
+    assert (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_resumed_run_ends_with_the_same_bits(tiny, tmp_path, monkeypatch, workers):
+    arguments = (
+        "trainer.max_steps=8",
+        "trainer.val_check_interval=4",
+        "model.train_k=[2,4,8]",
+        "data.sigma=[15,25,50]",
+        f"data.workers={workers}",
+        f"+callbacks.stop._target_={__name__}.StopAfter",
+    )
+    train(tiny(tmp_path / "whole", *arguments))
+    monkeypatch.setattr(StopAfter, "step", 6)
+    with pytest.raises(SystemExit):
+        train(tiny(tmp_path / "parts", *arguments))
+    monkeypatch.setattr(StopAfter, "step", None)
+    assert max(losses(tmp_path / "parts")) >= 4
+    train(tiny(tmp_path / "parts", *arguments, "resume=true"))
+
+    for ours, theirs in zip(weights(tmp_path / "parts"), weights(tmp_path / "whole"), strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in theirs:
+            torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0)
+    averaged, raw = weights(tmp_path / "whole")
+    assert any(not torch.equal(averaged[name], raw[name]) for name in raw), "the average differs from the weights"
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole"), "the file of curves goes on after a resume"
+
+
+def test_the_same_settings_give_the_same_losses_and_another_seed_others(tiny, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(tiny(tmp_path / name, f"seed={seed}", "trainer.max_steps=2"))
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert losses(tmp_path / "a") != losses(tmp_path / "c")
+
+
+def test_a_run_is_not_written_over(tiny, tmp_path):
+    train(tiny(tmp_path, "trainer.max_steps=1"))
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with pytest.raises(ValueError, match="already holds a run: go on with resume=true"):
+        train(tiny(tmp_path, "trainer.max_steps=1"))
+    with pytest.raises(ValueError, match=r"made with another module\.backbone: width=8 there and 16 here"):
+        train(tiny(tmp_path, "resume=true", "model.width=16"))
+    assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+
+def test_resume_of_nothing_starts_anew(tiny, tmp_path):
+    train(tiny(tmp_path, "resume=true", "trainer.max_steps=1"))
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["data.sigma=50"],
+        ["data.sigma=[15,25,50]", "optim=multistep"],
+        ["data.sigma={low:5,high:50}", "module.loss=charbonnier"],
+        ["data.channels=1", "model.train_k=[2,4]"],
+        ["trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2"],
+        ["callbacks.ema=null", "callbacks.panels=null", "callbacks.speed=null"],
+        ["data.patch=64", "model.attention=mask"],  # photographs smaller than the patch
+        ["logger=tensorboard"],
+    ],
+    ids=" ".join,
+)
+def test_plain_arguments(tiny, tmp_path, arguments):
+    psnr = train(tiny(tmp_path, "trainer.max_steps=2", *arguments))
+    assert 10 < psnr < 50
+    assert all(float(loss) < 1 for loss in losses(tmp_path).values())
+    # Without the average the file holds the weights alone.
+    content = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert ("current_model_state" in content) == ("callbacks.ema=null" not in arguments)
+
+
+def test_k_is_drawn_anew_for_every_step(tiny, tmp_path):
+    train(tiny(tmp_path, "trainer.max_steps=12", "model.train_k=[2,4,8]", "data.patch=8"))
+    with (tmp_path / "train.csv").open() as stream:
+        drawn = [float(row["k"]) for row in csv.DictReader(stream)]
+    assert set(drawn) == {2.0, 4.0, 8.0}
+
+
+def test_the_command_names_runs_and_resumes_the_newest(run_command, tiny_arguments, tmp_path):
+    runs = tmp_path / "outputs" / "denoise"
+    for name in ("first", "second"):
+        assert run_command(command.main, *tiny_arguments, "trainer.max_steps=1", f"run={name}")[0] == 0
+    code, output, _ = run_command(command.main, *tiny_arguments, "trainer.max_steps=2", "resume=true")
+    assert code == 0
+    assert "CBSD68 sigma=25" in output
+    assert sorted(folder.name for folder in runs.iterdir()) == ["first", "second"]
+    assert list(losses(runs / "first")) == [1]
+    assert list(losses(runs / "second")) == [1, 2]
+    # Each start keeps the configuration it was given.
+    assert len(list((runs / "second" / ".hydra").iterdir())) in (1, 2)
+    assert run_command(command.main, *tiny_arguments, "run=first")[0] == 2
+    assert list(losses(runs / "first")) == [1]
+
+
+def test_a_failed_job_of_a_multirun_does_not_stop_the_others(run_command, tiny_arguments, tmp_path):
+    arguments = ("-m", *tiny_arguments, "trainer.max_steps=1", "model.k=99,4", "hydra.sweep.dir=sweep")
+    code, _, errors = run_command(command.main, *arguments)
+    assert code == 2
+    assert "error: k=99 must lie in 1..16" in errors
+    assert not (tmp_path / "sweep" / "0" / "results.json").exists()
+    assert (tmp_path / "sweep" / "1" / "results.json").exists()
