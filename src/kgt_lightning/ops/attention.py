@@ -15,6 +15,8 @@ from kgt_lightning.ops.gather import gather_attention
 from kgt_lightning.ops.graph import KeyGraph
 from kgt_lightning.ops.mask import mask_attention
 from kgt_lightning.ops.reference import reference_attention
+from kgt_lightning.ops.triton_attention import triton_attention
+from kgt_lightning.ops.triton_launch import triton_available
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +26,13 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "reference": reference_attention,
     "mask": mask_attention,
     "gather": gather_attention,
+    "triton": triton_attention,
 }
 
 
 def available_implementations() -> list[str]:
     """Names that ``impl`` takes on this machine, ``auto`` aside."""
-    return list(IMPLEMENTATIONS)
+    return [name for name in IMPLEMENTATIONS if name != "triton" or triton_available()]
 
 
 def key_graph_attention(
@@ -64,7 +67,7 @@ def key_graph_attention(
     if impl == "auto":
         impl, reason = choose_implementation(graph.k, graph.num_nodes)
         _say_once(impl, reason)
-    if impl not in IMPLEMENTATIONS:
+    if impl not in available_implementations():
         raise ValueError(
             f"impl={impl!r} is not available; choose auto or one of {', '.join(available_implementations())}"
         )

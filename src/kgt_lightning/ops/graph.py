@@ -10,6 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from kgt_lightning.ops.graph_forms import PackedGraph, TransposedGraph, pack_bits, transpose
+
 
 def split_windows(features_BCHW: Tensor, window: int) -> Tensor:
     """Nodes [B*H/M*W/M, M*M, C] of the non-overlapping windows of side M, row by row.
@@ -38,6 +40,8 @@ class KeyGraph:
 
     index: Tensor
     """[W, N, K], integer: the neighbours of each node, all different, in no particular order."""
+    bits: Tensor | None = None
+    """The same as :attr:`PackedGraph.bits`, where the constructor made both at once."""
 
     @property
     def k(self) -> int:
@@ -54,6 +58,16 @@ class KeyGraph:
         """[W, N, N], bool: entry (i, j) says whether j is a neighbour of i. Made once, when first asked for."""
         shape = (*self.index.shape[:-1], self.num_nodes)
         return torch.zeros(shape, dtype=torch.bool, device=self.index.device).scatter_(-1, self.index, True)
+
+    @cached_property
+    def packed(self) -> PackedGraph:
+        """The graph as one bit per pair. Made once, when first asked for."""
+        return PackedGraph(pack_bits(self.index) if self.bits is None else self.bits)
+
+    @cached_property
+    def transposed(self) -> TransposedGraph:
+        """The nodes that each node is a neighbour of. Made once, when first asked for."""
+        return transpose(self.index)
 
 
 @torch.no_grad()

@@ -1,0 +1,150 @@
+"""The Key-Graph Constructor as one Triton kernel: similarity and choice fused, no N x N matrix in memory.
+
+A program owns BM nodes and finds for each of them an interval of similarities whose upper end has fewer than k nodes at or
+above it, and whose lower end has at least k, narrowing it by counting until it holds just the nodes that are still wanted,
+or only equal ones, of which those with the smallest index win. Similarities are compared as integers in the order of the floats.
+Up to RESIDENT nodes they stay in registers; beyond, every round computes them anew, block by block, in the same order of
+operations, so that a pair has the same bits in every round.
+
+Shapes: W windows, N nodes, C channels, K neighbours, BM and BN nodes of a tile, BC channels at once, T thresholds a round.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kgt_lightning.ops.triton_launch import Launch, alignment, dot_precision, next_power, rows
+from kgt_lightning.ops.triton_tiles import dot
+
+RESIDENT = 1024
+"""Nodes of a window up to which a program keeps all similarities of its rows in registers."""
+
+
+@triton.jit
+def similarity_order(
+    nodes, row, column, stride_n, N, C, BM: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr, ALIGN: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """[BM, BN], int32: integers in the order of the similarities; the smallest integer beyond the window."""
+    acc = tl.zeros([BM, BN], tl.float32)
+    for first in range(0, C, BC):
+        channel = first + tl.arange(0, BC)
+        row_pointers = tl.multiple_of(nodes + row[:, None] * stride_n + channel[None, :], (1, ALIGN))
+        column_pointers = tl.multiple_of(nodes + column[:, None] * stride_n + channel[None, :], (1, ALIGN))
+        row_tile = tl.load(row_pointers, mask=(row < N)[:, None] & (channel < C)[None, :], other=0.0)
+        column_tile = tl.load(column_pointers, mask=(column < N)[:, None] & (channel < C)[None, :], other=0.0)
+        acc = dot(row_tile, tl.trans(column_tile), acc, PRECISION)
+    # Minus zero equals zero and must not be ordered below it.
+    acc = tl.where(acc == 0.0, 0.0, acc)
+    order = acc.to(tl.int32, bitcast=True)
+    order ^= (order >> 31) & 0x7FFFFFFF
+    return tl.where((column < N)[None, :], order, -0x80000000)
+
+
+@triton.jit
+def choose_neighbours(
+    nodes, index, bits, stride_w, stride_n, N, C, K,
+    BM: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr, T: tl.constexpr, IN_REGISTERS: tl.constexpr,
+    ALIGN: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Neighbours [W, N, K], ascending, and bits [W, ceil(N/32), N]."""
+    program = tl.program_id(0)
+    blocks = tl.cdiv(N, BM)
+    window = (program // blocks).to(tl.int64)
+    row = program % blocks * BM + tl.arange(0, BM)
+    nodes += window * stride_w
+    lane = tl.arange(0, BN)
+    step = tl.arange(0, T)
+    kept = tl.zeros([BM, BN], tl.int32)
+    if IN_REGISTERS:
+        kept = similarity_order(nodes, row, lane, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
+
+    low = tl.full([BM], -0x80000000, tl.int64)
+    high = tl.full([BM], 0x80000000, tl.int64)
+    above_low = tl.full([BM], 0x7FFFFFFF, tl.int32)  # how many similarities are at or above low
+    above_high = tl.zeros([BM], tl.int32)
+    unfinished = 1
+    while unfinished > 0:
+        threshold = low[:, None] + (high - low)[:, None] * (step + 1)[None, :] // (T + 1)  # [BM, T]
+        above = tl.zeros([BM, T], tl.int32)
+        for first in range(0, N, BN):
+            if IN_REGISTERS:
+                order = kept
+            else:
+                order = similarity_order(nodes, row, first + lane, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
+            for t in tl.static_range(T):
+                at = (low + (high - low) * (t + 1) // (T + 1)).to(tl.int32)
+                count = tl.sum((order >= at[:, None]).to(tl.int32), 1)
+                above += tl.where(step[None, :] == t, count[:, None], 0)
+        enough = above >= K
+        low = tl.maximum(low, tl.max(tl.where(enough, threshold, -0x80000000), 1))
+        high = tl.minimum(high, tl.min(tl.where(enough, 0x80000000, threshold), 1))
+        above_low = tl.minimum(above_low, tl.min(tl.where(enough, above, 0x7FFFFFFF), 1))
+        above_high = tl.maximum(above_high, tl.max(tl.where(enough, 0, above), 1))
+        unfinished = tl.max(((above_low > K) & (high - low > 1)).to(tl.int32), 0)
+
+    wanted = K - above_high
+    lowest = low.to(tl.int32)
+    highest = (high - 1).to(tl.int32)
+    equal_before = tl.zeros([BM], tl.int32)
+    chosen_before = tl.zeros([BM], tl.int32)
+    words = tl.cdiv(N, 32)
+    for first in range(0, N, BN):
+        column = first + lane
+        if IN_REGISTERS:
+            order = kept
+        else:
+            order = similarity_order(nodes, row, column, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
+        above_all = order > highest[:, None]
+        equal = (order >= lowest[:, None]) & (order <= highest[:, None])
+        rank = equal_before[:, None] + tl.cumsum(equal.to(tl.int32), 1)
+        chosen = (above_all | (equal & (rank <= wanted[:, None]))) & (column < N)[None, :]
+        equal_before += tl.sum(equal.to(tl.int32), 1)
+        place = chosen_before[:, None] + tl.cumsum(chosen.to(tl.int32), 1) - 1
+        chosen_before += tl.sum(chosen.to(tl.int32), 1)
+        slots = index + (window * N + row[:, None]) * K + place
+        values = tl.broadcast_to(column[None, :], (BM, BN)).to(index.dtype.element_ty)
+        tl.store(slots, values, mask=chosen & (row < N)[:, None])
+        bit = chosen.to(tl.int32) << (lane & 31)[None, :]
+        word = tl.sum(tl.reshape(bit, (BM, BN // 32, 32)), 2)  # [BM, BN // 32]
+        number = first // 32 + tl.arange(0, BN // 32)
+        to = bits + (window * words + number[None, :]) * N + row[:, None]
+        tl.store(to, word, mask=(row < N)[:, None] & (number < words)[None, :])
+
+
+def plan_choice(nodes: Tensor, k: int) -> tuple[Launch, Tensor, Tensor]:
+    """What chooses the neighbours, and the index [W, N, K] and bits [W, ceil(N/32), N] that it fills."""
+    windows, num_nodes, channels = nodes.shape
+    nodes = rows(nodes)
+    index = torch.empty((windows, num_nodes, k), dtype=torch.int64, device=nodes.device)
+    bits = torch.empty((windows, -(-num_nodes // 32), num_nodes), dtype=torch.int32, device=nodes.device)
+    resident = num_nodes <= RESIDENT
+    block = 16
+    launch = Launch(
+        kernel=choose_neighbours,
+        programs=windows * -(-num_nodes // block),
+        arguments={
+            **{"nodes": nodes, "index": index, "bits": bits, "N": num_nodes, "C": channels, "K": k},
+            **{"stride_w": nodes.stride(0), "stride_n": nodes.stride(1)},
+        },
+        constants={
+            **{"BM": block, "BN": max(32, next_power(num_nodes)) if resident else 128, "BC": 32},
+            # A round in registers is cheap, and halving then needs the fewest comparisons; else rounds are what costs.
+            **{"T": 1 if resident else 16, "IN_REGISTERS": resident},
+            **{"ALIGN": alignment(nodes), "PRECISION": dot_precision(nodes)},
+        },
+        num_warps=8 if resident and num_nodes > 256 else 4,
+    )
+    return launch, index, bits
+
+
+def choose(nodes: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Neighbours [W, N, K], int64, ascending, and bits [W, ceil(N/32), N], int32, of the Key-Graph of nodes [W, N, C].
+
+    Of equal similarities the smaller index wins. Nodes are float32, float16 or bfloat16 on a GPU.
+    """
+    with torch.cuda.device_of(nodes):
+        launch, index, bits = plan_choice(nodes, k)
+        launch.run()
+    return index, bits
