@@ -110,7 +110,7 @@ def test_auto_says_what_it_chose(caplog):
 
 def test_unknown_implementation_lists_the_known_ones():
     nodes, (q, k, v, _) = make_inputs(window=2)
-    with pytest.raises(ValueError, match=r"impl='flash' is not available.*reference, mask, gather"):
+    with pytest.raises(ValueError, match=r"impl='flash' is not available.*reference, mask, gather, native"):
         key_graph_attention(q, k, v, build_key_graph(nodes, 2), scale=1.0, impl="flash")
 
 

@@ -14,9 +14,11 @@ from torch import Tensor
 from kgt_lightning.ops.gather import gather_attention
 from kgt_lightning.ops.graph import KeyGraph
 from kgt_lightning.ops.mask import mask_attention
+from kgt_lightning.ops.native import native_attention
+from kgt_lightning.ops.native_build import why_unavailable as why_no_native
 from kgt_lightning.ops.reference import reference_attention
-from kgt_lightning.ops.triton_attention import triton_attention
-from kgt_lightning.ops.triton_launch import triton_available
+from kgt_lightning.ops.triton_attention import triton_attention, why_not_supported
+from kgt_lightning.ops.triton_launch import why_unavailable as why_no_triton
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +28,20 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "reference": reference_attention,
     "mask": mask_attention,
     "gather": gather_attention,
+    "native": native_attention,
     "triton": triton_attention,
+}
+
+# Why a machine may lack an implementation, in words, or None; those not named run everywhere.
+WHY_UNAVAILABLE: dict[str, Callable[[], str | None]] = {
+    "native": why_no_native,
+    "triton": why_no_triton,
 }
 
 
 def available_implementations() -> list[str]:
     """Names that ``impl`` takes on this machine, ``auto`` aside."""
-    return [name for name in IMPLEMENTATIONS if name != "triton" or triton_available()]
+    return [name for name in IMPLEMENTATIONS if name not in WHY_UNAVAILABLE or WHY_UNAVAILABLE[name]() is None]
 
 
 def key_graph_attention(
@@ -65,17 +74,34 @@ def key_graph_attention(
     """
     _check_shapes(q, k, v, graph, bias_table)
     if impl == "auto":
-        impl, reason = choose_implementation(graph.k, graph.num_nodes)
-        _say_once(impl, reason)
-    if impl not in available_implementations():
-        raise ValueError(
-            f"impl={impl!r} is not available; choose auto or one of {', '.join(available_implementations())}"
+        impl, reason = choose_implementation(
+            graph.k, graph.num_nodes, q.device, dtype=q.dtype, width=q.shape[-1]
         )
+        _say_once(impl, reason)
+    _check_available(impl)
     return IMPLEMENTATIONS[impl](q, k, v, graph, scale=scale, bias_table=bias_table)
 
 
-def choose_implementation(k: int, num_nodes: int) -> tuple[str, str]:
-    """Name of the implementation that ``auto`` takes for these sizes, and the reason in words."""
+def choose_implementation(
+    k: int, num_nodes: int, device: torch.device, *, dtype: torch.dtype = torch.float32, width: int = 1
+) -> tuple[str, str]:
+    """Name of the implementation that ``auto`` takes for these sizes on this device, and the reason in words."""
+    if device.type == "cpu":
+        problem = why_no_native()
+        if problem is None:
+            return "native", "compiled code that reads only the neighbours costs least on the CPU"
+        name, reason = _choose_plain(k, num_nodes)
+        return name, f"native is unavailable: {problem}; {reason}"
+    if device.type == "cuda":
+        problem = why_no_triton() or why_not_supported(dtype, width)
+        if problem is None:
+            return "triton", "fused kernels that keep no score in memory cost least on a GPU"
+        name, reason = _choose_plain(k, num_nodes)
+        return name, f"triton is not possible: {problem}; {reason}"
+    return _choose_plain(k, num_nodes)
+
+
+def _choose_plain(k: int, num_nodes: int) -> tuple[str, str]:
     if k * 16 <= num_nodes:
         return "gather", f"k={k} is at most 1/16 of {num_nodes} nodes, so that reading the neighbours costs least"
     return "mask", f"k={k} is more than 1/16 of {num_nodes} nodes, so that dense scores with a mask cost least"
@@ -84,6 +110,13 @@ def choose_implementation(k: int, num_nodes: int) -> tuple[str, str]:
 @cache
 def _say_once(impl: str, reason: str) -> None:
     log.info("attention: auto chose %s (%s)", impl, reason)
+
+
+def _check_available(impl: str) -> None:
+    problem = "it is unknown" if impl not in IMPLEMENTATIONS else WHY_UNAVAILABLE.get(impl, lambda: None)()
+    if problem is not None:
+        choices = ", ".join(available_implementations())
+        raise ValueError(f"impl={impl!r} is not available ({problem}); choose auto or one of {choices}")
 
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, bias_table: Tensor | None) -> None:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from kgt_lightning.ops.graph_forms import PackedGraph, TransposedGraph, pack_bits, transpose
+from kgt_lightning.ops.triton_launch import DTYPES
+from kgt_lightning.ops.triton_launch import why_unavailable as why_no_triton
 
 
 def split_windows(features_BCHW: Tensor, window: int) -> Tensor:
@@ -54,6 +56,20 @@ class KeyGraph:
         return self.index.shape[-2]
 
     @cached_property
+    def index32(self) -> Tensor:
+        """[W, N, K], int32: the index, checked once so that compiled code may trust it.
+
+        Raises:
+            ValueError: if a neighbour lies outside 0..N-1.
+
+        """
+        if self.index.numel():
+            low, high = (int(bound) for bound in self.index.aminmax())
+            if low < 0 or high >= self.num_nodes:
+                raise ValueError(f"neighbours {low}..{high} must lie in 0..{self.num_nodes - 1}, the nodes of a window")
+        return self.index.to(torch.int32)
+
+    @cached_property
     def mask(self) -> Tensor:
         """[W, N, N], bool: entry (i, j) says whether j is a neighbour of i. Made once, when first asked for."""
         shape = (*self.index.shape[:-1], self.num_nodes)
@@ -92,5 +108,9 @@ def build_key_graph(nodes: Tensor, k: int) -> KeyGraph:
     if k == num_nodes:
         everyone = torch.arange(num_nodes, device=nodes.device)
         return KeyGraph(everyone.expand(nodes.shape[0], num_nodes, num_nodes))
+    if nodes.is_cuda and why_no_triton() is None and nodes.dtype in DTYPES:
+        from kgt_lightning.ops.triton_graph import choose  # triton is not installed everywhere
+
+        return KeyGraph(*choose(nodes, k))
     similarity_WNN = nodes @ nodes.transpose(-1, -2)
     return KeyGraph(similarity_WNN.topk(k, sorted=False).indices)

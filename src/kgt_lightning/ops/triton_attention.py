@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kgt_lightning.ops.graph import KeyGraph
-from kgt_lightning.ops.triton_launch import DTYPES, MAX_WIDTH, Launch, check_device, rows
+from kgt_lightning.ops.triton_launch import DTYPES, MAX_WIDTH, Launch, interpreting, rows
 
 SCHEDULES = ("lists", "blocks")
 
@@ -48,17 +48,17 @@ def triton_attention(
         ValueError: if the tensors are not on a GPU, or a type, width or schedule is not supported.
 
     """
-    check_device(q, "impl='triton'")
+    if q.device.type != "cuda" and not interpreting():
+        raise ValueError(f"impl='triton' needs tensors on a CUDA device, these are on {q.device}; choose native or mask")
     if torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
-    if q.dtype not in DTYPES or q.dtype != k.dtype or q.dtype != v.dtype:
+    if q.dtype != k.dtype or q.dtype != v.dtype:
         given = ", ".join(str(t.dtype).removeprefix("torch.") for t in (q, k, v))
-        raise ValueError(
-            f"q, k, v are {given}; impl='triton' takes all three as float32, float16 or bfloat16: cast them, or choose mask"
-        )
-    if q.shape[-1] > MAX_WIDTH:
-        raise ValueError(f"heads are {q.shape[-1]} wide; impl='triton' takes up to {MAX_WIDTH}: choose mask")
+        raise ValueError(f"q, k, v are {given}; impl='triton' takes one type: cast them")
+    problem = why_not_supported(q.dtype, q.shape[-1])
+    if problem is not None:
+        raise ValueError(f"impl='triton' is not possible ({problem}); choose mask or gather")
     if schedule == "auto":
         schedule = choose_schedule(graph.k, graph.num_nodes, q.dtype)
     if schedule not in SCHEDULES:
@@ -66,6 +66,15 @@ def triton_attention(
     if deterministic is None:
         deterministic = torch.are_deterministic_algorithms_enabled()
     return _TritonAttention.apply(rows(q), rows(k), rows(v), bias_table, graph, scale, schedule, deterministic)
+
+
+def why_not_supported(dtype: torch.dtype, width: int) -> str | None:
+    """Why the kernels do not take heads of this type and width, in words, or None."""
+    if dtype not in DTYPES:
+        return f"q is {str(dtype).removeprefix('torch.')}, the kernels take float32, float16 and bfloat16"
+    if width > MAX_WIDTH:
+        return f"heads are {width} wide, the kernels take up to {MAX_WIDTH}"
+    return None
 
 
 def choose_schedule(k: int, num_nodes: int, dtype: torch.dtype) -> str:

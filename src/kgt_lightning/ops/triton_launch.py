@@ -3,7 +3,6 @@
 import math
 import os
 from dataclasses import dataclass
-from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -40,25 +39,13 @@ def interpreting() -> bool:
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
 
 
-@cache
-def _installed() -> bool:
-    return find_spec("triton") is not None
-
-
-def triton_available() -> bool:
-    """Whether the kernels can run here: triton is installed, and a GPU is at hand or the interpreter is on."""
-    return _installed() and (torch.cuda.is_available() or interpreting())
-
-
-def check_device(tensor: Tensor, what: str) -> None:
-    """Refuse tensors that no kernel can read.
-
-    Raises:
-        ValueError: if the tensor is not on a GPU and the interpreter is off.
-
-    """
-    if tensor.device.type != "cuda" and not interpreting():
-        raise ValueError(f"{what} needs tensors on a CUDA device, these are on {tensor.device.type}")
+def why_unavailable() -> str | None:
+    """Why the kernels cannot run on this machine, in words, or None."""
+    if find_spec("triton") is None:
+        return "triton is not installed"
+    if not torch.cuda.is_available() and not interpreting():
+        return "there is no CUDA device"
+    return None
 
 
 def next_power(number: int) -> int:

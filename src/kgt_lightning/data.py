@@ -1,0 +1,272 @@
+"""From photographs to batches of (degraded, clean), the same for every task.
+
+Everything random about training sample i, its photograph, crop, flips and degradation, is drawn from a generator seeded
+by (seed, i). The samples of a step therefore do not depend on workers, processes, or on whether the run was resumed.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from kgt_lightning.photographs import (
+    BUNDLED_TEST,
+    BUNDLED_TRAIN,
+    Photograph,
+    PhotographSet,
+    PixelCache,
+    bundled_set,
+    folder_set,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Degradation(Protocol):
+    """What happened to the clean image; picklable, and without a memory."""
+
+    @property
+    def scale(self) -> int:
+        """How many times smaller the degraded image is."""
+        ...
+
+    def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+        """Degraded image [C, H/scale, W/scale] of a clean one [C, H, W] in [0, 1]; all chance comes from ``rng``."""
+        ...
+
+    def test_settings(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """Settings to test, by name such as ``sigma=25``: degraded image of a clean one, the same at every call."""
+        ...
+
+
+class Sample(NamedTuple):
+    """One image to validate or test on, or a batch of one."""
+
+    degraded: Tensor
+    clean: Tensor
+    position: int
+    """In the data set: an image that several processes were given is counted once."""
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patches(Dataset[tuple[Tensor, Tensor]]):
+    """Endless training samples: the i-th is a (degraded, clean) pair of random patches, the same whenever asked for."""
+
+    cache: PixelCache
+    degradation: Degradation
+    patch: int
+    """Side of the clean patch in pixels; smaller photographs are mirrored at their edges."""
+    seed: int
+
+    def __getitem__(self, sample: int) -> tuple[Tensor, Tensor]:
+        """Degraded [C, patch/scale, patch/scale] and clean [C, patch, patch]."""
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, sample]))
+        pixels = self.cache[int(rng.integers(len(self.cache)))]
+        missing = [max(self.patch - side, 0) for side in pixels.shape[:2]]
+        if any(missing):
+            pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+        top, left = (int(rng.integers(side - self.patch + 1)) for side in pixels.shape[:2])
+        crop = pixels[top : top + self.patch, left : left + self.patch]
+        # The eight ways to lay a square patch.
+        if rng.random() < 0.5:
+            crop = crop[::-1]
+        if rng.random() < 0.5:
+            crop = crop[:, ::-1]
+        if rng.random() < 0.5:
+            crop = crop.swapaxes(0, 1)
+        clean = torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1))).float() / 255
+        return self.degradation(clean, rng), clean
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeImages(Dataset[Sample]):
+    """The photographs of a set, or their central parts, degraded the same way at every call."""
+
+    photographs: tuple[Photograph, ...]
+    degrade: Callable[[Tensor], Tensor]
+    scale: int
+    largest: int | None = None
+    """Side in pixels that the central part may have."""
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Degraded and clean image; the clean one is cropped at bottom and right to a multiple of the scale."""
+        clean = self.photographs[index].read()
+        if self.largest is not None:
+            top, left = (max(side - self.largest, 0) // 2 for side in clean.shape[-2:])
+            clean = clean[:, top : top + self.largest, left : left + self.largest]
+        height, width = (side - side % self.scale for side in clean.shape[-2:])
+        clean = clean[:, :height, :width].contiguous()
+        return Sample(self.degrade(clean), clean, index, self.photographs[index].name)
+
+
+class StepSampler(Sampler[list[int]]):
+    """The batches of one process: step by step, from the first step that is still to do.
+
+    Of the global batch of every step each process takes its own part; numbers go on where the last step ended.
+    """
+
+    def __init__(self, *, batch_size: int, first: int, total: int, rank: int, processes: int) -> None:
+        self.batch_size = batch_size
+        self.first = first
+        self.total = total
+        self.rank = rank
+        self.processes = processes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in range(self.first, self.total):
+            start = (batch * self.processes + self.rank) * self.batch_size
+            yield list(range(start, start + self.batch_size))
+
+    def __len__(self) -> int:
+        # All batches of the run, also after a resume: Lightning counts on from the ones already done.
+        return self.total
+
+
+@dataclass(kw_only=True, eq=False)
+class RestorationData(lightning.LightningDataModule, ABC):
+    """Loaders of a task: endless random patches to train on, whole images to validate and test on.
+
+    Raises:
+        ValueError: if a folder is missing or empty, or the patch is no multiple of the degradation's scale.
+
+    """
+
+    root: str | None
+    """Folder that holds the image sets; None takes the photographs that ship with scikit-image and scikit-learn."""
+    train: Sequence[str]
+    """Names of the folders below root to train on."""
+    test: Sequence[str] | None
+    """Names of the folders below root to test on; None takes the usual ones."""
+    usual_test: Mapping[int, Sequence[str]]
+    """Names of the folders that results are usually given for, by the number of channels."""
+    channels: int
+    """3 for colour, 1 for gray."""
+    patch: int
+    """Side of the clean training patches in pixels."""
+    batch_size: int
+    """Patches of one step on each device."""
+    workers: int
+    """Processes that prepare batches; 0 prepares them in the training process."""
+    seed: int
+    """Of everything random in training."""
+    validation_images: int
+    """Photographs of the training folders kept for validation, at most an eighth of them."""
+    validation_size: int
+    """Side in pixels of the central part of them that is used."""
+    cache_dir: str
+    """Where decoded photographs are kept between runs."""
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.degradation = self.make_degradation()
+        if self.channels not in (1, 3):
+            raise ValueError(f"data.channels={self.channels} must be 3 (colour) or 1 (gray)")
+        if self.patch < 1 or self.patch % self.degradation.scale:
+            raise ValueError(f"data.patch={self.patch} must be a positive multiple of scale={self.degradation.scale}")
+        if self.batch_size < 1:
+            raise ValueError(f"data.batch_size={self.batch_size} must be at least 1")
+
+    @abstractmethod
+    def make_degradation(self) -> Degradation:
+        """Make what degrades the clean images of this task."""
+
+    @cached_property
+    def train_and_validation(self) -> tuple[tuple[Photograph, ...], tuple[Photograph, ...]]:
+        """Photographs to train on and those held out: evenly spaced over the sorted names, so that both are varied."""
+        sets = self._sets(self.train, BUNDLED_TRAIN)
+        photographs = [photograph for each in sets for photograph in each.photographs]
+        if len(photographs) < 2:
+            raise ValueError(
+                f"{self.root}: one photograph is not enough, one to train on and one to validate is the least"
+            )
+        number = max(1, min(self.validation_images, len(photographs) // 8))
+        kept = {len(photographs) * (2 * i + 1) // (2 * number) for i in range(number)}
+        train = tuple(p for i, p in enumerate(photographs) if i not in kept)
+        return train, tuple(p for i, p in enumerate(photographs) if i in kept)
+
+    @cached_property
+    def test_sets(self) -> dict[str, WholeImages]:
+        """Every test set in every setting, by a name such as ``CBSD68 sigma=25``."""
+        return {
+            f"{each.name} {setting}": WholeImages(
+                photographs=each.photographs, degrade=degrade, scale=self.degradation.scale
+            )
+            for each in self._sets(self.test or self.usual_test[self.channels], BUNDLED_TEST)
+            for setting, degrade in self.degradation.test_settings().items()
+        }
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Batches of (degraded, clean) patches from the step at which the trainer stands to its last."""
+        trainer = self._trainer()
+        if trainer.max_steps < 1:
+            raise ValueError(f"trainer.max_steps={trainer.max_steps} must be at least 1: training is counted in steps")
+        train, held_out = self.train_and_validation
+        log.info("training on %d photographs, validating on %s", len(train), ", ".join(p.name for p in held_out))
+        cache = PixelCache(train, channels=self.channels, folder=Path(self.cache_dir).expanduser())
+        accumulated = trainer.accumulate_grad_batches
+        sampler = StepSampler(
+            batch_size=self.batch_size,
+            first=trainer.global_step * accumulated,
+            total=trainer.max_steps * accumulated,
+            rank=trainer.global_rank,
+            processes=trainer.world_size,
+        )
+        patches = Patches(cache=cache, degradation=self.degradation, patch=self.patch, seed=self.seed)
+        return DataLoader(patches, batch_sampler=sampler, **self._loading())
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Central parts of the held-out photographs in the first test setting, one at a time."""
+        _, held_out = self.train_and_validation
+        degrade = next(iter(self.degradation.test_settings().values()))
+        images = WholeImages(
+            photographs=held_out, degrade=degrade, scale=self.degradation.scale, largest=self.validation_size
+        )
+        return self._one_by_one(images)
+
+    def test_dataloader(self) -> list[DataLoader[Sample]]:
+        """Whole images of every test set in every setting, one at a time."""
+        return [self._one_by_one(images) for images in self.test_sets.values()]
+
+    def _sets(self, names: Sequence[str], bundled: Sequence[str]) -> list[PhotographSet]:
+        if not self.root:
+            log.info("data_root is not set: using the photographs that ship with scikit-image and scikit-learn")
+            return [bundled_set("bundled", bundled, channels=self.channels)]
+        root = Path(self.root).expanduser()
+        if not root.is_dir():
+            raise ValueError(f"data_root={root} is no folder: name the folder that holds {', '.join(names)}")
+        return [folder_set(root / name, channels=self.channels) for name in names]
+
+    def _one_by_one(self, images: WholeImages) -> DataLoader[Sample]:
+        trainer = self._trainer()
+        own = range(trainer.global_rank, len(images), trainer.world_size)
+        return DataLoader(images, sampler=own, batch_size=1, collate_fn=_single, **self._loading())
+
+    def _loading(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.workers,
+            "persistent_workers": self.workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+    def _trainer(self) -> lightning.Trainer:
+        assert self.trainer is not None, "loaders are made by a Trainer"
+        return self.trainer
+
+
+def _single(samples: list[Sample]) -> Sample:
+    """Sample whose images carry a batch dimension of one."""
+    [sample] = samples
+    return sample._replace(degraded=sample.degraded[None], clean=sample.clean[None])

@@ -1,0 +1,59 @@
+"""Command: parameters, operations of one forward pass, and the size multiple of a composed model.
+
+python -m kgt_lightning.describe task=sr model=kgt_small scale=2 size=[256,256]
+"""
+
+import json
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from kgt_lightning.entry import command
+from kgt_lightning.restoration import RestorationModule
+
+
+def describe(config: DictConfig) -> dict[str, Any]:
+    """Parameters, flops (two for each multiply-add, padding included) and the multiple of height and width.
+
+    The operations are counted on the meta device: nothing is computed and no memory is taken. Attention counts as its
+    neighbours only, whatever implementation is configured, and the Key-Graph of each stage as its similarity product.
+    """
+    height, width = config.size
+    with torch.device("meta"):
+        # ``gather`` multiplies exactly the neighbours, so that counting its products counts the method's.
+        module: RestorationModule = instantiate(config.module, backbone={"attention": "gather", "compile": False})
+        image = torch.empty(1, config.data.channels, height, width)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module(image)
+    backbone = module.network.backbone
+    return {
+        "params": sum(p.numel() for p in module.parameters()),
+        "flops": counter.get_total_flops(),
+        "multiple": backbone.multiple,
+        "size": [height, width],
+        "k": backbone.k,
+        "window": backbone.window,
+    }
+
+
+@command("describe")
+def main(config: DictConfig) -> None:
+    """Command-line entry."""
+    facts = describe(config)
+    table = Table(title=f"{config.task} with {config.model_name}", title_justify="left", show_header=False)
+    height, width = facts["size"]
+    table.add_row("parameters", f"{facts['params'] / 1e6:.2f} million")
+    table.add_row(f"one forward pass of {height} x {width} pixels", f"{facts['flops'] / 1e9:.2f} GFLOPs")
+    table.add_row("height and width are padded to multiples of", str(facts["multiple"]))
+    table.add_row("neighbours k of each node", f"{facts['k']} of {facts['window'] ** 2} in a window")
+    Console().print(table)
+    print(json.dumps(facts))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

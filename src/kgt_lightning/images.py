@@ -1,0 +1,205 @@
+"""Image files in and out, and the colour, rounding and cropping that everything else shares.
+
+Tensors are [..., C, H, W], RGB or gray, in [0, 1].
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import UnidentifiedImageError
+from torch import Tensor
+
+from kgt_lightning.codecs import FORMATS, decode, encode
+
+_STUDIO_LUMA = (65.481, 128.553, 24.966)
+_FULL_RANGE_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picture:
+    """What a file holds, upright."""
+
+    pixels: Tensor
+    """float32 [C, H, W] in [0, 1], C = 1 (gray) or 3 (RGB)."""
+    alpha: Tensor | None = None
+    """Opacity, float32 [1, H, W] in [0, 1]."""
+    bits: Literal[8, 16] = 8
+    """Bits per channel in the file."""
+    profile: bytes | None = None
+    """ICC profile that the pixel values refer to."""
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[0] not in (1, 3):
+            raise ValueError(f"pixels of shape {tuple(self.pixels.shape)} must be [C, H, W] with C = 1 or 3")
+        if self.alpha is not None and self.alpha.shape != (1, *self.pixels.shape[1:]):
+            raise ValueError(
+                f"alpha {tuple(self.alpha.shape)} must be [1, H, W] with the size of pixels {tuple(self.pixels.shape)}"
+            )
+        if self.bits not in (8, 16):
+            raise ValueError(f"bits={self.bits} must be 8 or 16")
+
+
+def read_image(path: str | Path, *, channels: Literal[1, 3] | None = None) -> Picture:
+    """Picture in the file, upright: 8 or 16 bit, gray, RGB, palette or CMYK, with or without alpha.
+
+    `channels` = 1 makes colour gray (full-range BT.601, rounded to the file's bits as OpenCV does), 3 repeats gray.
+    The EXIF orientation is applied, the ICC profile kept, other metadata dropped; of several frames the first is read.
+
+    Raises:
+        ValueError: the file is missing, damaged, no image, has more than 400 megapixels or a layout that is not known.
+
+    """
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels={channels} must be 1 (gray), 3 (RGB) or None (as in the file)")
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}: name an image file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty: replace or remove it")
+    try:
+        array, profile = decode(path)
+    # decoders raise OSError, SyntaxError, struct.error, ... for damaged files
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as an image ({_reason(error)}): replace or remove it") from error
+    levels = np.iinfo(array.dtype).max
+    planes = torch.from_numpy(array.transpose(2, 0, 1).astype(np.float32, order="C")).div_(levels)
+    colours = 3 if planes.shape[0] >= 3 else 1
+    picture = Picture(
+        pixels=planes[:colours],
+        alpha=planes[colours:] if planes.shape[0] > colours else None,
+        bits=16 if array.dtype == np.uint16 else 8,
+        profile=profile,
+    )
+    if channels == 1 and picture.pixels.shape[0] == 3:
+        return replace(picture, pixels=quantise(gray(picture.pixels), bits=picture.bits) / levels, profile=None)
+    if channels == 3 and picture.pixels.shape[0] == 1:
+        return replace(picture, pixels=picture.pixels.repeat(3, 1, 1), profile=None)
+    return picture
+
+
+def write_image(path: str | Path, picture: Picture) -> None:
+    """Write the picture with its bit depth and alpha, rounded half to even, in the format that the suffix names.
+
+    JPEG has quality 95 and full chroma, WebP is lossless. Folders are made as needed; the file appears complete or
+    not at all, and an existing one is replaced only by a complete one.
+
+    Raises:
+        ValueError: an unknown suffix, or a format that cannot hold the picture's bit depth, alpha, size or values.
+
+    """
+    path = Path(path)
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise ValueError(f"{path}: suffix {path.suffix!r} must be one of {_suffixes(FORMATS)}")
+    if picture.bits == 16 and not form.deep:
+        deep = _suffixes(suffix for suffix, other in FORMATS.items() if other.deep)
+        raise ValueError(f"{path}: {form.name} cannot hold 16 bits per channel: use {deep}, or a Picture of bits=8")
+    if picture.alpha is not None and not form.alpha:
+        alpha = _suffixes(suffix for suffix, other in FORMATS.items() if other.alpha)
+        raise ValueError(f"{path}: {form.name} cannot hold alpha: use {alpha}, or a Picture with alpha=None")
+    planes = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha.to(picture.pixels)])
+    if not planes.isfinite().all():
+        raise ValueError(f"{path}: the picture holds values that are not finite: check what computed it")
+    array = quantise(planes.detach(), bits=picture.bits).permute(1, 2, 0).cpu().numpy()
+    array = array.astype(np.uint8 if picture.bits == 8 else np.uint16)
+    try:
+        data = encode(array, form=form, profile=picture.profile)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be written as {form.name} ({_reason(error)}): use another one") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.unfinished")
+    try:
+        unfinished.write_bytes(data)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """Image files in the folder and below, in natural order (2 before 10); hidden files and folders are left out.
+
+    Raises:
+        ValueError: the folder is missing, is a file, or holds no image.
+
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        problem = "is a file" if folder.exists() else "does not exist"
+        raise ValueError(f"{folder} {problem}: name a folder of images ({_suffixes(FORMATS)})")
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in FORMATS
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+    if not found:
+        raise ValueError(f"{folder} holds no image: put files with one of the suffixes {_suffixes(FORMATS)} there")
+    return sorted(found, key=lambda path: ([_natural(part) for part in path.relative_to(folder).parts], str(path)))
+
+
+def quantise(image: Tensor, *, bits: int = 8) -> Tensor:
+    """Floating-point whole numbers in 0..2**bits-1: the image clamped to [0, 1], scaled, rounded half to even.
+
+    NaN stays NaN, so that a metric of it is NaN too. Half precision is widened to float32 first.
+    """
+    if image.dtype in (torch.float16, torch.bfloat16):
+        image = image.float()
+    return image.clamp(0, 1).mul(2**bits - 1).round()
+
+
+def to_uint8(image: Tensor) -> Tensor:
+    """Image as uint8 in 0..255, clamped and rounded half to even."""
+    return quantise(image).to(torch.uint8)
+
+
+def luma(image: Tensor) -> Tensor:
+    """MATLAB's studio-range Y, [B, 1, H, W] in [16/255, 235/255], not rounded, of RGB [B, 3, H, W] in [0, 1].
+
+    Y = (65.481 R + 128.553 G + 24.966 B + 16) / 255 (ITU-R BT.601).
+    """
+    return (_weighted_sum(image, _STUDIO_LUMA) + 16) / 255
+
+
+def gray(image: Tensor) -> Tensor:
+    """Full-range gray, [B, 1, H, W] in [0, 1], of RGB [B, 3, H, W] in [0, 1]: 0.299 R + 0.587 G + 0.114 B (BT.601)."""
+    return _weighted_sum(image, _FULL_RANGE_LUMA)
+
+
+def modcrop(image: Tensor, multiple: int) -> Tensor:
+    """Top-left part of the image [..., H, W] whose height and width are multiples of `multiple`."""
+    height, width = image.shape[-2:]
+    if multiple < 1 or min(height, width) < multiple:
+        raise ValueError(
+            f"multiple={multiple} must lie in 1..{min(height, width)} for an image of {height} x {width} pixels"
+        )
+    return image[..., : height - height % multiple, : width - width % multiple]
+
+
+def _weighted_sum(image: Tensor, weights: tuple[float, float, float]) -> Tensor:
+    if image.ndim < 3 or image.shape[-3] != 3:
+        raise ValueError(f"shape {tuple(image.shape)} must be [B, 3, H, W]: brightness is computed from RGB")
+    red, green, blue = image.unbind(-3)
+    return (weights[0] * red + weights[1] * green + weights[2] * blue).unsqueeze(-3)
+
+
+def _reason(error: Exception) -> str:
+    """One line for a person: libraries repeat the path, break lines, or say nothing."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no known image format"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _suffixes(suffixes: Iterable[str]) -> str:
+    return ", ".join(suffixes)
+
+
+def _natural(name: str) -> list[str | int]:
+    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]+)", name.casefold()))]

@@ -1,0 +1,105 @@
+"""PSNR and SSIM as papers report them: per image, on 8-bit values, under a named protocol.
+
+The two families of published numbers differ in Y and in SSIM, by more than the margins between many methods:
+
+| protocol | used by                | Y of `luma=True`  | SSIM map                      |
+|----------|------------------------|-------------------|-------------------------------|
+| swinir   | BasicSR, SwinIR, KAIR  | not rounded       | valid region only             |
+| grl      | GRL, and KGT after it  | rounded to 8 bits | full size, zeros outside      |
+"""
+
+from typing import Literal, get_args
+
+import torch
+from kornia.metrics import ssim as _ssim_map
+from torch import Tensor
+from torch.nn import functional as F
+
+from kgt_lightning.images import luma as _luma
+from kgt_lightning.images import quantise
+
+Protocol = Literal["swinir", "grl"]
+
+_WINDOW = 11
+
+
+def psnr(
+    restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir"
+) -> Tensor:
+    """Peak signal-to-noise ratio in dB of each image, float64 [B]; inf where the two are identical.
+
+    Both are [B, C, H, W] in [0, 1] and are clamped and rounded to 8 bits first. `crop` pixels are left out on
+    every side; `luma` scores MATLAB's Y of RGB. The squared error is averaged over all channels and pixels.
+
+    Raises:
+        ValueError: shapes that differ or are not [B, C, H, W], a crop that leaves nothing, luma without RGB, an unknown
+            protocol.
+
+    """
+    restored, clean = _scored(restored, clean, crop=crop, luma=luma, protocol=protocol)
+    return -10 * (restored - clean).square().mean(dim=(1, 2, 3)).log10()
+
+
+def ssim(
+    restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir"
+) -> Tensor:
+    """Structural similarity of each image, float64 [B], 1 where the two are identical (Wang et al. 2004).
+
+    Gaussian window 11 x 11 of sigma 1.5, K1 = 0.01, K2 = 0.03, averaged over channels and pixels. Arguments as in
+    `psnr`; protocol "swinir" averages the region where the window fits, "grl" all pixels with zeros outside.
+
+    Raises:
+        ValueError: as `psnr`, and under "swinir" if less than 11 x 11 pixels remain.
+
+    """
+    restored, clean = _scored(restored, clean, crop=crop, luma=luma, protocol=protocol)
+    if protocol == "grl":
+        restored, clean = (F.pad(image, (_WINDOW // 2,) * 4) for image in (restored, clean))
+    elif min(clean.shape[-2:]) < _WINDOW:
+        raise ValueError(
+            f"{clean.shape[-2]} x {clean.shape[-1]} pixels remain after crop={crop}, SSIM needs {_WINDOW} x {_WINDOW}:"
+            ' score larger images, or use protocol="grl"'
+        )
+    return _ssim_map(restored, clean, _WINDOW, max_val=1.0, eps=0.0, padding="valid").mean(dim=(1, 2, 3))
+
+
+def describe_protocol(*, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir") -> str:
+    """One line that says how a number was computed, for tables: colour space, rounding, crop and form of SSIM."""
+    _check_protocol(protocol)
+    colour = {"swinir": "Y (not rounded)", "grl": "Y (8 bit)"}[protocol] if luma else "all channels"
+    region = {"swinir": "valid region", "grl": "zero-padded"}[protocol]
+    return f"{protocol}: {colour} of 8-bit images, crop {crop}, SSIM 11x11 Gaussian, {region}"
+
+
+def _check_protocol(protocol: str) -> None:
+    if protocol not in get_args(Protocol):
+        raise ValueError(f"protocol={protocol!r} must be one of {', '.join(get_args(Protocol))}")
+
+
+def _scored(restored: Tensor, clean: Tensor, *, crop: int, luma: bool, protocol: Protocol) -> tuple[Tensor, Tensor]:
+    """Both images as float64 in [0, 1], after rounding, crop and conversion to Y."""
+    _check_protocol(protocol)
+    if restored.shape != clean.shape or clean.ndim != 4:
+        raise ValueError(
+            f"restored {tuple(restored.shape)} and clean {tuple(clean.shape)} must have the same shape [B, C, H, W]"
+        )
+    channels, height, width = clean.shape[1:]
+    if not 0 <= crop <= (min(height, width) - 1) // 2:
+        raise ValueError(
+            f"crop={crop} must lie in 0..{(min(height, width) - 1) // 2} for images of {height} x {width} pixels"
+        )
+    if luma and channels != 3:
+        raise ValueError(f"luma=True needs RGB, the images have {channels} channel(s): use luma=False")
+    restored, clean = (_rounded(image, crop=crop) for image in (restored, clean))
+    if luma:
+        restored, clean = _luma(restored), _luma(clean)
+        if protocol == "grl":
+            restored, clean = quantise(restored) / 255, quantise(clean) / 255
+    return restored, clean
+
+
+def _rounded(image: Tensor, *, crop: int) -> Tensor:
+    image = quantise(image)[..., crop : image.shape[-2] - crop, crop : image.shape[-1] - crop]
+    if image.device.type == "mps":  # has no float64
+        image = image.cpu()
+    return image.to(torch.float64) / 255

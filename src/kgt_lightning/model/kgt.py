@@ -1,0 +1,112 @@
+"""The Key-Graph Transformer: a backbone from image to features, and the whole restorer around it."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from kgt_lightning.model.heads import PixelShuffleHead, ResidualHead
+from kgt_lightning.model.layouts import Columnar, UShape
+from kgt_lightning.model.stage import Stage
+from kgt_lightning.tiling import pad_to_multiple
+
+
+class LayoutFactory(Protocol):
+    """Wires stages; the depths and heads of a preset are bound before."""
+
+    def __call__(self, *, stage: partial[Stage], width: int, shift: bool) -> Columnar | UShape:
+        """The layout, its stages made by ``stage``."""
+        ...
+
+
+class KGT(nn.Module):
+    """Features of an image: stem, then stages of Key-Graph Attention in one of the layouts (arXiv 2402.02634).
+
+    Args:
+        channels: of the image.
+        width: channels of the features.
+        layout: wires the stages, :class:`Columnar` or :class:`UShape`.
+        window: side of the windows in nodes.
+        k: neighbours of each node, 1..window*window; can be set anew at any time.
+        train_k: values one of which is drawn for every training step ("random top-k"); None trains with k.
+        stride: pixels a node is wide: the stem folds stride x stride pixels into one node.
+        ffn_ratio: hidden width of the feed-forward network over its width.
+        shift: moves the windows by half their side in every second stage.
+        attention: implementation of Key-Graph Attention, see :func:`key_graph_attention`.
+        checkpointing: recomputes the layers in the backward pass instead of keeping their activations.
+        compile: compiles the layout with torch.compile.
+
+    Raises:
+        ValueError: if k or one of train_k does not fit the window.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        width: int,
+        layout: LayoutFactory,
+        window: int,
+        k: int,
+        train_k: Sequence[int] | None,
+        stride: int,
+        ffn_ratio: float,
+        shift: bool,
+        attention: str,
+        checkpointing: bool,
+        compile: bool,
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.width = width
+        self.window = window
+        self.stride = stride
+        self.k = self.check_k(k)
+        self.train_k = tuple(self.check_k(each) for each in train_k or [k])
+        self.stem = nn.Sequential(nn.PixelUnshuffle(stride), nn.Conv2d(channels * stride**2, width, 3, padding=1))
+        stage = partial(Stage, window=window, ffn_ratio=ffn_ratio, attention=attention, checkpointing=checkpointing)
+        self.layout = layout(stage=stage, width=width, shift=shift)
+        if compile:
+            self.layout.compile()
+
+    @property
+    def multiple(self) -> int:
+        """Sides of the image must be multiples of this."""
+        return self.window * self.stride * self.layout.reduction
+
+    def check_k(self, k: int) -> int:
+        """K itself.
+
+        Raises:
+            ValueError: if it does not lie in 1..window*window.
+
+        """
+        if not 1 <= k <= self.window**2:
+            raise ValueError(
+                f"k={k} must lie in 1..{self.window**2} (window={self.window} has {self.window**2} nodes):"
+                " choose a smaller k or a larger window"
+            )
+        return k
+
+    def forward(self, image: Tensor, k: int | None = None) -> Tensor:
+        """Features [B, width, H/stride, W/stride] of an image [B, channels, H, W] whose sides are multiples."""
+        return self.layout(self.stem(image), self.k if k is None else self.check_k(k))
+
+
+class Restorer(nn.Module):
+    """Backbone and head, for images of any size: padded inside, cropped after."""
+
+    def __init__(self, *, backbone: KGT, head: ResidualHead | PixelShuffleHead) -> None:
+        super().__init__()
+        self.scale = head.scale
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, degraded: Tensor, k: int | None = None) -> Tensor:
+        """Restored image [B, C, H*scale, W*scale] of a degraded one [B, C, H, W], k neighbours if given."""
+        height, width = degraded.shape[-2:]
+        padded = pad_to_multiple(degraded, self.backbone.multiple)
+        restored = self.head(self.backbone(padded, k), padded)
+        return restored[..., : height * self.scale, : width * self.scale]

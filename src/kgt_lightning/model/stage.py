@@ -1,0 +1,135 @@
+"""A stage builds the Key-Graph once and shares it with all its layers.
+
+Shapes: B images, C channels, W windows, M window side, N = M*M nodes of a window, H heads, D head width.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from kgt_lightning.ops import KeyGraph, build_key_graph, key_graph_attention, merge_windows, split_windows
+
+
+class Stage(nn.Module):
+    """Key-Graph Constructor, layers that share its graph, and a convolution with a residual around the whole stage."""
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        heads: int,
+        depth: int,
+        window: int,
+        ffn_ratio: float,
+        attention: str,
+        shifted: bool = False,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.shifted = shifted
+        self.checkpointing = checkpointing
+        self.layers = nn.ModuleList(
+            Layer(width=width, heads=heads, window=window, ffn_ratio=ffn_ratio, attention=attention)
+            for _ in range(depth)
+        )
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, features_BCHW: Tensor, k: int) -> Tensor:
+        """Features of the same shape [B, C, H, W]; H and W are multiples of the window, k lies in 1..N."""
+        # Half a window of mirrored nodes on each side moves the borders of the windows. Rolling the features instead,
+        # as shifted windows usually do, would make neighbours of opposite ends of the image.
+        margin = self.window // 2 if self.shifted else 0
+        inside = F.pad(features_BCHW, (margin, self.window - margin) * 2, "reflect") if self.shifted else features_BCHW
+        height, width = inside.shape[-2:]
+
+        nodes_WNC = split_windows(inside, self.window)
+        graph = build_key_graph(nodes_WNC, k)
+        for layer in self.layers:
+            if self.checkpointing and torch.is_grad_enabled():
+                nodes_WNC = checkpoint(layer, nodes_WNC, graph, use_reentrant=False)
+            else:
+                nodes_WNC = layer(nodes_WNC, graph)
+        inside = merge_windows(nodes_WNC, self.window, height, width)
+
+        if self.shifted:
+            height, width = features_BCHW.shape[-2:]
+            inside = inside[..., margin : margin + height, margin : margin + width]
+        return features_BCHW + self.conv(inside)
+
+
+class Layer(nn.Module):
+    """x = x + KGA(LN(x), graph); x = x + FFN(LN(x)) (arXiv 2402.02634, section 3.3)."""
+
+    def __init__(self, *, width: int, heads: int, window: int, ffn_ratio: float, attention: str) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = KeyGraphAttention(width=width, heads=heads, window=window, implementation=attention)
+        self.ffn_norm = nn.LayerNorm(width)
+        hidden = int(width * ffn_ratio)
+        self.ffn = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
+        """Nodes of the same shape [W, N, C]."""
+        nodes_WNC = nodes_WNC + self.attention(self.attention_norm(nodes_WNC), graph)
+        return nodes_WNC + self.ffn(self.ffn_norm(nodes_WNC))
+
+
+class KeyGraphAttention(nn.Module):
+    """Multi-head attention over the neighbours of each node, with cosine scores and a continuous position bias.
+
+    Scores are the cosine similarity of query and key times a learned factor of each head (arXiv 2111.09883, equation
+    2). With the position bias below this is the reading that gives the published parameter counts.
+    """
+
+    MAX_SCALE = 100.0
+
+    def __init__(self, *, width: int, heads: int, window: int, implementation: str) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width={width} must be a multiple of heads={heads}")
+        self.heads = heads
+        self.implementation = implementation
+        self.qkv = nn.Linear(width, 3 * width)
+        self.projection = nn.Linear(width, width)
+        self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10)))
+        self.position = PositionBias(heads=heads, window=window)
+
+    def forward(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
+        """Nodes of the same shape [W, N, C]."""
+        windows, num_nodes, width = nodes_WNC.shape
+        qkv = self.qkv(nodes_WNC).view(windows, num_nodes, 3, self.heads, width // self.heads)
+        q_WHND, k_WHND, v_WHND = qkv.permute(2, 0, 3, 1, 4)
+        scale = self.log_scale.clamp(max=math.log(self.MAX_SCALE)).exp()
+        q_WHND = F.normalize(q_WHND, dim=-1) * scale
+        k_WHND = F.normalize(k_WHND, dim=-1)
+        mixed_WHND = key_graph_attention(
+            q_WHND.to(v_WHND.dtype),
+            k_WHND.to(v_WHND.dtype),
+            v_WHND,
+            graph,
+            scale=1.0,
+            bias_table=self.position(),
+            impl=self.implementation,
+        )
+        return self.projection(mixed_WHND.transpose(1, 2).reshape(windows, num_nodes, width))
+
+
+class PositionBias(nn.Module):
+    """Table [H, (2M-1)*(2M-1)] of 16 sigmoid(MLP(offset)) over log-spaced offsets (arXiv 2111.09883, section 3.3)."""
+
+    offsets: Tensor
+
+    def __init__(self, *, heads: int, window: int, hidden: int = 512) -> None:
+        super().__init__()
+        steps = torch.arange(1 - window, window) / max(window - 1, 1) * 8
+        steps = steps.sign() * (steps.abs() + 1).log2() / math.log2(8)
+        self.register_buffer("offsets", torch.cartesian_prod(steps, steps), persistent=False)
+        self.mlp = nn.Sequential(nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, heads, bias=False))
+
+    def forward(self) -> Tensor:
+        """Bias table [H, (2M-1)*(2M-1)], rows by vertical and columns by horizontal offset of query and key."""
+        return 16 * torch.sigmoid(self.mlp(self.offsets)).transpose(0, 1)

@@ -1,0 +1,436 @@
+/* Key-Graph Attention over neighbour lists, forward and backward, on the CPU.
+ *
+ * Built once per machine by native_build.py, for float and (with -DKGT_DOUBLE) for double. GCC and Clang vector extensions
+ * instead of intrinsics, so that one source serves x86 and ARM.
+ *
+ * Shapes: W windows, H heads, N = M*M nodes, K neighbours, D head width. A unit is one (window, head) pair. Its keys and values
+ * are packed into rows of whole vectors that stay in the second-level cache; every query then reads only its neighbours' rows.
+ *
+ * The same inputs give the same bits, whatever the number of threads: a query is computed by one thread, the gradients of a
+ * unit are summed by one thread in the order of the queries, and those of the bias table in a fixed order of windows.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define BYTES 64
+#elif defined(__AVX__)
+#define BYTES 32
+#else
+#define BYTES 16
+#endif
+
+#ifdef KGT_DOUBLE
+typedef double real;
+typedef int64_t word;
+#define LANES (BYTES / 8)
+#define MANTISSA 52
+#define EXPONENT_BIAS 1023
+#define ROUND_TO_INTEGER 0x1.8p52
+#define LN2_HIGH 0x1.62e42feep-1
+#define LN2_LOW 0x1.a39ef35793c76p-33
+#define SMALLEST_EXPONENT (-708.0)
+#define TERMS 13
+#else
+typedef float real;
+typedef int32_t word;
+#define LANES (BYTES / 4)
+#define MANTISSA 23
+#define EXPONENT_BIAS 127
+#define ROUND_TO_INTEGER 0x1.8p23f
+#define LN2_HIGH 0x1.62e4p-1f
+#define LN2_LOW 0x1.7f7d1cp-20f
+#define SMALLEST_EXPONENT (-87.0f)
+#define TERMS 7
+#endif
+
+typedef real vec __attribute__((vector_size(BYTES)));
+typedef word ivec __attribute__((vector_size(BYTES)));
+
+/* Vectors of a row that are worked on at once, so that the accumulators stay in registers. */
+#define GROUP 4
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec splat(real x) { return x - (vec){0}; }
+
+/* ---------------------------------------------------------------- sums of many vectors */
+
+#if defined(__clang__) || __GNUC__ >= 12
+#define HAVE_SHUFFLE 1
+#define SHUFFLE __builtin_shufflevector
+#endif
+
+/* One step of the transposed sum: each result keeps half of both inputs, added to the other half. */
+#if HAVE_SHUFFLE && !defined(KGT_DOUBLE) && LANES == 16
+#define STEPS 4
+#define ADD_1(a, b)                                                               \
+  (SHUFFLE(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29) +      \
+   SHUFFLE(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31))
+#define ADD_2(a, b)                                                               \
+  (SHUFFLE(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +      \
+   SHUFFLE(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
+#define ADD_3(a, b)                                                               \
+  (SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +      \
+   SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31))
+#define ADD_4 ADD_3
+#elif HAVE_SHUFFLE && !defined(KGT_DOUBLE) && LANES == 8
+#define STEPS 3
+#define ADD_1(a, b) (SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13) + SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15))
+#define ADD_2(a, b) (SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13) + SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15))
+#define ADD_3(a, b) (SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15))
+#elif HAVE_SHUFFLE && !defined(KGT_DOUBLE) && LANES == 4
+#define STEPS 2
+#define ADD_1(a, b) (SHUFFLE(a, b, 0, 4, 1, 5) + SHUFFLE(a, b, 2, 6, 3, 7))
+#define ADD_2(a, b) (SHUFFLE(a, b, 0, 1, 4, 5) + SHUFFLE(a, b, 2, 3, 6, 7))
+#elif HAVE_SHUFFLE && defined(KGT_DOUBLE) && LANES == 8
+#define STEPS 3
+#define ADD_1(a, b) (SHUFFLE(a, b, 0, 8, 2, 10, 4, 12, 6, 14) + SHUFFLE(a, b, 1, 9, 3, 11, 5, 13, 7, 15))
+#define ADD_2(a, b) (SHUFFLE(a, b, 0, 1, 4, 5, 8, 9, 12, 13) + SHUFFLE(a, b, 2, 3, 6, 7, 10, 11, 14, 15))
+#define ADD_3 ADD_2
+#elif HAVE_SHUFFLE && defined(KGT_DOUBLE) && LANES == 4
+#define STEPS 2
+#define ADD_1(a, b) (SHUFFLE(a, b, 0, 4, 2, 6) + SHUFFLE(a, b, 1, 5, 3, 7))
+#define ADD_2(a, b) (SHUFFLE(a, b, 0, 1, 4, 5) + SHUFFLE(a, b, 2, 3, 6, 7))
+#elif HAVE_SHUFFLE && defined(KGT_DOUBLE) && LANES == 2
+#define STEPS 1
+#define ADD_1(a, b) (SHUFFLE(a, b, 0, 2) + SHUFFLE(a, b, 1, 3))
+#else
+#define STEPS 0
+#endif
+
+INLINE real sum(vec x) {
+  real total = 0;
+  for (int lane = 0; lane < LANES; lane++) total += x[lane];
+  return total;
+}
+
+/* Vector whose lane l is the sum of x[l]; x is overwritten. */
+INLINE vec sums(vec x[LANES]) {
+#if STEPS == 0
+  vec result;
+  for (int lane = 0; lane < LANES; lane++) result[lane] = sum(x[lane]);
+  return result;
+#endif
+#if STEPS >= 1
+  for (int i = 0; i < LANES / 2; i++) x[i] = ADD_1(x[2 * i], x[2 * i + 1]);
+#endif
+#if STEPS >= 2
+  for (int i = 0; i < LANES / 4; i++) x[i] = ADD_2(x[2 * i], x[2 * i + 1]);
+#endif
+#if STEPS >= 3
+  for (int i = 0; i < LANES / 8; i++) x[i] = ADD_3(x[2 * i], x[2 * i + 1]);
+#endif
+#if STEPS >= 4
+  for (int i = 0; i < LANES / 16; i++) x[i] = ADD_4(x[2 * i], x[2 * i + 1]);
+#endif
+  return x[0];
+}
+
+/* exp of numbers that are not positive; 0 below the normal range. e^x = 2^n e^r with |r| <= ln(2)/2 and the series of e^r. */
+INLINE vec exp_nonpositive(vec x) {
+  vec shifted = x * (real)1.4426950408889634 + ROUND_TO_INTEGER;
+  vec n = shifted - ROUND_TO_INTEGER;
+  vec r = x - n * LN2_HIGH - n * LN2_LOW;
+  static const real inverse_factorial[] = {1.0,           1.0,           1.0 / 2,        1.0 / 6,       1.0 / 24,
+                                           1.0 / 120,     1.0 / 720,     1.0 / 5040,     1.0 / 40320,   1.0 / 362880,
+                                           1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+  vec series = splat(inverse_factorial[TERMS]);
+#pragma GCC unroll 16
+  for (int term = TERMS - 1; term >= 0; term--) series = series * r + inverse_factorial[term];
+  ivec exponent = (ivec)shifted - (ivec)splat(ROUND_TO_INTEGER) + EXPONENT_BIAS;
+  vec result = series * (vec)(exponent << MANTISSA);
+  return (vec)((ivec)result & ~(ivec)(x < SMALLEST_EXPONENT));
+}
+
+/* ---------------------------------------------------------------- work on the rows of neighbours */
+
+/* score[n] += x . row n, for whole vectors of neighbours; `offset` counts bytes from `rows`. */
+INLINE void dots(const int vectors, const vec *x, const char *rows, const uint32_t *offset, int64_t padded, real *score) {
+  vec mine[GROUP];
+  for (int b = 0; b < vectors; b++) mine[b] = x[b];
+  for (int64_t n = 0; n < padded; n += LANES) {
+    vec products[LANES];
+#pragma GCC unroll 16
+    for (int lane = 0; lane < LANES; lane++) {
+      const vec *row = (const vec *)(rows + offset[n + lane]);
+      vec product = mine[0] * row[0];
+      for (int b = 1; b < vectors; b++) product += mine[b] * row[b];
+      products[lane] = product;
+    }
+    *(vec *)(score + n) += sums(products);
+  }
+}
+
+/* total = sum over n of weight[n] * row n. */
+INLINE void weighted_sum(const int vectors, const real *weight, const char *rows, const uint32_t *offset, int64_t padded,
+                         vec *total) {
+  /* Four sums at once hide the latency of the multiply-add. */
+  vec part[4][GROUP] = {0};
+  for (int64_t n = 0; n < padded; n += 4)
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; p++) {
+      const vec *row = (const vec *)(rows + offset[n + p]);
+      for (int b = 0; b < vectors; b++) part[p][b] += weight[n + p] * row[b];
+    }
+  for (int b = 0; b < vectors; b++) total[b] = (part[0][b] + part[1][b]) + (part[2][b] + part[3][b]);
+}
+
+/* row n += weight[n] * x, for every neighbour. */
+INLINE void add_to_rows(const int vectors, const real *weight, const vec *x, char *rows, const uint32_t *offset,
+                        int64_t count) {
+  vec mine[GROUP];
+  for (int b = 0; b < vectors; b++) mine[b] = x[b];
+  for (int64_t n = 0; n < count; n++) {
+    vec *row = (vec *)(rows + offset[n]);
+    for (int b = 0; b < vectors; b++) row[b] += weight[n] * mine[b];
+  }
+}
+
+/* Calls f for every group of at most GROUP vectors, with the number of vectors known to the compiler. */
+#define FOR_EACH_GROUP(vectors, b, CALL)      \
+  for (int b = 0; b < (vectors); b += GROUP)  \
+    switch ((vectors) - b) {                  \
+      case 1: CALL(1); break;                 \
+      case 2: CALL(2); break;                 \
+      case 3: CALL(3); break;                 \
+      default: CALL(4); break;                \
+    }
+
+/* ---------------------------------------------------------------- one unit */
+
+typedef struct {
+  int64_t windows, heads, nodes, width, neighbours, side, threads;
+} shape_t;
+
+/* A [W, H, N, D] tensor whose last dimension is contiguous; strides count elements. */
+typedef struct {
+  real *data;
+  int64_t window, head, node;
+} tensor_t;
+
+/* [W, N, K], K contiguous. */
+typedef struct {
+  const int32_t *data;
+  int64_t window, node;
+} index_t;
+
+typedef struct {
+  int vectors;      /* of a row */
+  int64_t padded;   /* neighbours, rounded up to whole vectors */
+  char *keys, *values, *grad_keys, *grad_values; /* [N] rows */
+  uint32_t *offset; /* [padded] bytes */
+  real *score, *grad_score; /* [padded] */
+  int32_t *place;   /* [N]: y * (2M-1) + x; the bias entry of (i, j) is place[i] - place[j] + a constant */
+  vec *query, *grad_out, *result;
+  void *memory;
+} scratch_t;
+
+static int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static int scratch_make(scratch_t *s, const shape_t *shape, int with_gradients) {
+  s->vectors = (int)((shape->width + LANES - 1) / LANES);
+  s->padded = (shape->neighbours + 15) / 16 * 16;
+  const int64_t rows = aligned(shape->nodes * s->vectors * BYTES), row = aligned((int64_t)s->vectors * BYTES);
+  const int64_t list = aligned(s->padded * (int64_t)sizeof(real));
+  const int64_t sizes[] = {rows, rows, with_gradients ? rows : 0, with_gradients ? rows : 0,
+                           aligned(s->padded * 4), list, list, aligned(shape->nodes * 4), row, row, row};
+  int64_t total = 64;
+  for (int i = 0; i < 11; i++) total += sizes[i];
+  s->memory = malloc((size_t)total);
+  if (!s->memory) return 0;
+  char *parts[11], *next = (char *)(((uintptr_t)s->memory + 63) / 64 * 64);
+  for (int i = 0; i < 11; i++) parts[i] = next, next += sizes[i];
+  s->keys = parts[0], s->values = parts[1], s->grad_keys = parts[2], s->grad_values = parts[3];
+  s->offset = (uint32_t *)parts[4], s->score = (real *)parts[5], s->grad_score = (real *)parts[6];
+  s->place = (int32_t *)parts[7];
+  s->query = (vec *)parts[8], s->grad_out = (vec *)parts[9], s->result = (vec *)parts[10];
+  for (int64_t j = 0; j < shape->nodes && shape->side; j++)
+    s->place[j] = (int32_t)(j / shape->side * (2 * shape->side - 1) + j % shape->side);
+  return 1;
+}
+
+INLINE real *row_of(const tensor_t *t, int64_t w, int64_t h, int64_t n) {
+  return t->data + w * t->window + h * t->head + n * t->node;
+}
+
+/* Copies a row of `width` numbers into whole vectors, the rest zero. */
+INLINE void load_row(vec *row, const real *source, int64_t width, int vectors) {
+  row[vectors - 1] = (vec){0};
+  memcpy(row, source, (size_t)width * sizeof(real));
+}
+
+static void pack(char *rows, const tensor_t *t, int64_t w, int64_t h, const shape_t *shape, int vectors) {
+  for (int64_t n = 0; n < shape->nodes; n++)
+    load_row((vec *)(rows + n * vectors * BYTES), row_of(t, w, h, n), shape->width, vectors);
+}
+
+static void unpack(const char *rows, const tensor_t *t, int64_t w, int64_t h, const shape_t *shape, int vectors) {
+  for (int64_t n = 0; n < shape->nodes; n++)
+    memcpy(row_of(t, w, h, n), rows + n * vectors * BYTES, (size_t)shape->width * sizeof(real));
+}
+
+/* Byte offsets of the neighbours' rows, and the biases as the first part of the scores. The list is filled up to whole vectors
+ * with the first neighbour and the score -inf, that is weight 0. */
+INLINE void start_list(const scratch_t *s, const shape_t *shape, const int32_t *list, const real *bias) {
+  const uint32_t row_bytes = (uint32_t)s->vectors * BYTES;
+  const int64_t count = shape->neighbours;
+  for (int64_t n = 0; n < count; n++) s->offset[n] = (uint32_t)list[n] * row_bytes;
+  if (bias)
+    for (int64_t n = 0; n < count; n++) s->score[n] = bias[-(int64_t)s->place[list[n]]];
+  else
+    memset(s->score, 0, (size_t)count * sizeof(real));
+  for (int64_t n = count; n < s->padded; n++) s->offset[n] = s->offset[0], s->score[n] = -(real)INFINITY;
+}
+
+/* Scores become exp(score - largest); returns their sum. */
+INLINE real exponentials(real *score, int64_t padded) {
+  vec largest = *(vec *)score;
+  for (int64_t n = LANES; n < padded; n += LANES) {
+    ivec x = *(ivec *)(score + n), above = (vec)x > largest;
+    largest = (vec)((x & above) | ((ivec)largest & ~above));
+  }
+  real top = largest[0];
+  for (int lane = 1; lane < LANES; lane++) top = largest[lane] > top ? largest[lane] : top;
+  vec total = {0};
+  for (int64_t n = 0; n < padded; n += LANES) {
+    vec x = exp_nonpositive(*(vec *)(score + n) - top);
+    *(vec *)(score + n) = x;
+    total += x;
+  }
+  return sum(total);
+}
+
+INLINE void load_query(const scratch_t *s, const shape_t *shape, const real *source, real scale) {
+  load_row(s->query, source, shape->width, s->vectors);
+  for (int b = 0; b < s->vectors; b++) s->query[b] *= scale;
+}
+
+INLINE const real *bias_of(const scratch_t *s, const shape_t *shape, const real *table, int64_t h, int64_t i) {
+  const int64_t span = 2 * shape->side - 1;
+  return table ? table + h * span * span + s->place[i] + (shape->side - 1) * (span + 1) : NULL;
+}
+
+static void scores_of(const scratch_t *s) {
+#define CALL(n) dots(n, s->query + b, s->keys + b * BYTES, s->offset, s->padded, s->score)
+  FOR_EACH_GROUP(s->vectors, b, CALL)
+#undef CALL
+}
+
+static void forward_query(const scratch_t *s, const shape_t *shape, const int32_t *list, const real *bias, real *out) {
+  start_list(s, shape, list, bias);
+  scores_of(s);
+  const real total = exponentials(s->score, s->padded);
+#define CALL(n) weighted_sum(n, s->score, s->values + b * BYTES, s->offset, s->padded, s->result + b)
+  FOR_EACH_GROUP(s->vectors, b, CALL)
+#undef CALL
+  for (int b = 0; b < s->vectors; b++) s->result[b] /= total;
+  memcpy(out, s->result, (size_t)shape->width * sizeof(real));
+}
+
+static void backward_query(const scratch_t *s, const shape_t *shape, const int32_t *list, const real *bias, real *grad_bias,
+                           real scale, real *grad_query) {
+  start_list(s, shape, list, bias);
+  scores_of(s);
+  const real total = exponentials(s->score, s->padded);
+  memset(s->grad_score, 0, (size_t)s->padded * sizeof(real));
+#define CALL(n) dots(n, s->grad_out + b, s->values + b * BYTES, s->offset, s->padded, s->grad_score)
+  FOR_EACH_GROUP(s->vectors, b, CALL)
+#undef CALL
+  const real inverse = 1 / total;
+  vec mean = {0};
+  for (int64_t n = 0; n < s->padded; n += LANES) {
+    vec *p = (vec *)(s->score + n);
+    *p *= inverse;
+    mean += *p * *(vec *)(s->grad_score + n);
+  }
+  const real expected = sum(mean);
+  for (int64_t n = 0; n < s->padded; n += LANES) {
+    vec *grad = (vec *)(s->grad_score + n);
+    *grad = *(vec *)(s->score + n) * (*grad - expected);
+  }
+  if (bias)
+    for (int64_t n = 0; n < shape->neighbours; n++) grad_bias[-(int64_t)s->place[list[n]]] += s->grad_score[n];
+#define CALL(n)                                                                                               \
+  weighted_sum(n, s->grad_score, s->keys + b * BYTES, s->offset, s->padded, s->result + b);                   \
+  add_to_rows(n, s->grad_score, s->query + b, s->grad_keys + b * BYTES, s->offset, shape->neighbours);        \
+  add_to_rows(n, s->score, s->grad_out + b, s->grad_values + b * BYTES, s->offset, shape->neighbours)
+  FOR_EACH_GROUP(s->vectors, b, CALL)
+#undef CALL
+  for (int b = 0; b < s->vectors; b++) s->result[b] *= scale;
+  memcpy(grad_query, s->result, (size_t)shape->width * sizeof(real));
+}
+
+/* ---------------------------------------------------------------- entry points; both return 0, or 1 when out of memory */
+
+int kgt_forward(const shape_t *shape, const tensor_t *q, const tensor_t *k, const tensor_t *v, const index_t *index,
+                const real *table, double scale, const tensor_t *out) {
+  const int64_t units = shape->windows * shape->heads;
+  /* A few windows on many cores: several threads share a unit, each packing it for itself. */
+  const int64_t wanted = (4 * shape->threads + units - 1) / units, most = (shape->nodes + 63) / 64;
+  const int64_t blocks = units >= 4 * shape->threads ? 1 : wanted < most ? wanted : most;
+  int failed = 0;
+#pragma omp parallel num_threads(shape->threads) reduction(| : failed)
+  {
+    scratch_t s;
+    int64_t packed = -1;
+    const int ready = scratch_make(&s, shape, 0);
+    failed = !ready;
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t item = 0; item < units * blocks; item++) {
+      if (!ready) continue;
+      const int64_t unit = item / blocks, block = item % blocks, w = unit / shape->heads, h = unit % shape->heads;
+      if (packed != unit) {
+        pack(s.keys, k, w, h, shape, s.vectors);
+        pack(s.values, v, w, h, shape, s.vectors);
+        packed = unit;
+      }
+      for (int64_t i = block * shape->nodes / blocks; i < (block + 1) * shape->nodes / blocks; i++) {
+        load_query(&s, shape, row_of(q, w, h, i), (real)scale);
+        forward_query(&s, shape, index->data + w * index->window + i * index->node, bias_of(&s, shape, table, h, i),
+                      row_of(out, w, h, i));
+      }
+    }
+    if (ready) free(s.memory);
+  }
+  return failed;
+}
+
+/* grad_table: [groups, H, (2M-1)^2], zeroed by the caller, who adds the groups up; NULL without a bias table. */
+int kgt_backward(const shape_t *shape, const tensor_t *q, const tensor_t *k, const tensor_t *v, const index_t *index,
+                 const real *table, double scale, const tensor_t *grad_out, const tensor_t *grad_q, const tensor_t *grad_k,
+                 const tensor_t *grad_v, real *grad_table, int64_t groups) {
+  const int64_t span = 2 * shape->side - 1;
+  int failed = 0;
+#pragma omp parallel num_threads(shape->threads) reduction(| : failed)
+  {
+    scratch_t s;
+    const int ready = scratch_make(&s, shape, 1);
+    failed = !ready;
+    /* A group of windows is worked through by one thread: the sum over its windows has one order. */
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t item = 0; item < groups * shape->heads; item++) {
+      if (!ready) continue;
+      const int64_t group = item / shape->heads, h = item % shape->heads;
+      real *grad_table_h = table ? grad_table + (group * shape->heads) * span * span : NULL;
+      for (int64_t w = group * shape->windows / groups; w < (group + 1) * shape->windows / groups; w++) {
+        const size_t rows = (size_t)(shape->nodes * s.vectors * BYTES);
+        pack(s.keys, k, w, h, shape, s.vectors);
+        pack(s.values, v, w, h, shape, s.vectors);
+        memset(s.grad_keys, 0, rows);
+        memset(s.grad_values, 0, rows);
+        for (int64_t i = 0; i < shape->nodes; i++) {
+          load_query(&s, shape, row_of(q, w, h, i), (real)scale);
+          load_row(s.grad_out, row_of(grad_out, w, h, i), shape->width, s.vectors);
+          backward_query(&s, shape, index->data + w * index->window + i * index->node, bias_of(&s, shape, table, h, i),
+                         (real *)bias_of(&s, shape, grad_table_h, h, i), (real)scale, row_of(grad_q, w, h, i));
+        }
+        unpack(s.grad_keys, grad_k, w, h, shape, s.vectors);
+        unpack(s.grad_values, grad_v, w, h, shape, s.vectors);
+      }
+    }
+    if (ready) free(s.memory);
+  }
+  return failed;
+}

@@ -1,0 +1,159 @@
+"""Key-Graph Attention on the CPU by a compiled kernel: reads only the k neighbours, needs no memory beyond its results.
+
+The kernel is native.c; native_build.py makes and loads it. The same inputs give the same bits, whatever the number of
+threads.
+
+Shapes: W windows, H heads, N = M*M nodes, K neighbours, D head width.
+"""
+
+import ctypes
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kgt_lightning.ops.graph import KeyGraph
+from kgt_lightning.ops.native_build import library
+
+# The gradient of the bias table is summed over at most this many groups of windows at once: each group has a table of
+# its own, so that the order of the sum does not depend on the threads.
+WINDOW_GROUPS = 32
+
+
+def native_attention(
+    q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, *, scale: float, bias_table: Tensor | None = None
+) -> Tensor:
+    """Attention over neighbour lists in compiled code; see :func:`key_graph_attention`.
+
+    Computes in float64 for float64 inputs and in float32 for all others. The result has the heads of a node side by
+    side in memory, so that merging them costs no copy.
+
+    Raises:
+        ValueError: if the tensors are not on the CPU.
+
+    """
+    if q.device.type != "cpu":
+        raise ValueError(
+            f"impl='native' needs tensors on the CPU, these are on {q.device}; choose triton, mask or gather"
+        )
+    dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
+    table = None if bias_table is None else bias_table.to(dtype)
+    return _attention(q.to(dtype), k.to(dtype), v.to(dtype), graph.index32, table, scale).to(v.dtype)
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_int64) for name in ("windows", "heads", "nodes", "width", "neighbours", "side", "threads")
+    ]
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("window", "head", "node"))]
+
+
+class _Index(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("window", "node"))]
+
+
+@torch.library.custom_op("kgt::native_attention", mutates_args=(), device_types="cpu")
+def _attention(q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: float) -> Tensor:
+    out = _empty_nodes_first(q)
+    q, k, v, index = (_rows(t) for t in (q, k, v, index))
+    table = None if bias_table is None else bias_table.contiguous()
+    _check(
+        library(double=q.dtype == torch.float64).kgt_forward(
+            ctypes.byref(_shape(q, index)),
+            *(ctypes.byref(_view(t)) for t in (q, k, v)),
+            ctypes.byref(_index_view(index)),
+            _pointer(table),
+            scale,
+            ctypes.byref(_view(out)),
+        )
+    )
+    return out
+
+
+@torch.library.custom_op("kgt::native_attention_backward", mutates_args=(), device_types="cpu")
+def _attention_backward(
+    grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grads = [_empty_nodes_first(q) for _ in range(3)]
+    grad_out, q, k, v, index = (_rows(t) for t in (grad_out, q, k, v, index))
+    windows = len(q)
+    groups = windows if bias_table is None else min(windows, WINDOW_GROUPS)
+    table = None if bias_table is None else bias_table.contiguous()
+    grad_table = q.new_zeros(0) if table is None else table.new_zeros(groups, *table.shape)
+    _check(
+        library(double=q.dtype == torch.float64).kgt_backward(
+            ctypes.byref(_shape(q, index)),
+            *(ctypes.byref(_view(t)) for t in (q, k, v)),
+            ctypes.byref(_index_view(index)),
+            _pointer(table),
+            scale,
+            *(ctypes.byref(_view(t)) for t in (grad_out, *grads)),
+            _pointer(grad_table),
+            groups,
+        )
+    )
+    return grads[0], grads[1], grads[2], grad_table if table is None else grad_table.sum(0)
+
+
+@_attention.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: float) -> Tensor:
+    return _empty_nodes_first(q)
+
+
+@_attention_backward.register_fake
+def _(
+    grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grad_table = q.new_empty(0) if bias_table is None else torch.empty_like(bias_table)
+    return _empty_nodes_first(q), _empty_nodes_first(q), _empty_nodes_first(q), grad_table
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.scale = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _differentiate(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+    q, k, v, index, bias_table = ctx.saved_tensors
+    *grads, grad_table = _attention_backward(grad_out, q, k, v, index, bias_table, ctx.scale)
+    return *grads, None, None if bias_table is None else grad_table, None
+
+
+_attention.register_autograd(_differentiate, setup_context=_save)
+
+
+def _empty_nodes_first(q_WHND: Tensor) -> Tensor:
+    """Unset [W, H, N, D] that lies in memory as [W, N, H, D]."""
+    windows, heads, num_nodes, width = q_WHND.shape
+    return q_WHND.new_empty(windows, num_nodes, heads, width).transpose(1, 2)
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """Tensor with a contiguous last dimension, which is all that the kernel asks for."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def _shape(q_WHND: Tensor, index_WNK: Tensor) -> _Shape:
+    side = math.isqrt(q_WHND.shape[2])
+    return _Shape(*q_WHND.shape, index_WNK.shape[-1], side, torch.get_num_threads())
+
+
+def _view(tensor_WHND: Tensor) -> _Tensor:
+    return _Tensor(tensor_WHND.data_ptr(), *tensor_WHND.stride()[:3])
+
+
+def _index_view(index_WNK: Tensor) -> _Index:
+    return _Index(index_WNK.data_ptr(), *index_WNK.stride()[:2])
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _check(status: int) -> None:
+    if status:
+        raise MemoryError("native attention: no memory left for the packed keys and values of a window")

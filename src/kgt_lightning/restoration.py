@@ -1,0 +1,159 @@
+"""What every task trains and tests the same way: backbone and head, loss, steps, scores and optimiser."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import lightning
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from kgt_lightning.data import Sample
+from kgt_lightning.metrics import Protocol, psnr, ssim
+from kgt_lightning.model import KGT, PixelShuffleHead, ResidualHead, Restorer
+from kgt_lightning.optim import AdamW
+
+
+def charbonnier(restored: Tensor, clean: Tensor) -> Tensor:
+    """Mean of sqrt(d^2 + 1e-6), an L1 that is smooth at zero (eps = 1e-3, as GRL trains with)."""
+    return ((restored - clean).square() + 1e-6).sqrt().mean()
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "charbonnier": charbonnier}
+
+
+class Scores(Metric):
+    """Scores of every image of a set, each image once, however many processes were given it."""
+
+    full_state_update = False
+    indices: list[Tensor]
+    values: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("indices", [], dist_reduce_fx="cat")
+        self.add_state("values", [], dist_reduce_fx="cat")
+
+    def update(self, index: int, values: Tensor) -> None:
+        """Take the scores [S] of the image at this position of the set."""
+        self.indices.append(torch.tensor([index], device=self.device))
+        # float32 is enough for thousandths of a decibel, and every device has it.
+        self.values.append(values[None].to(self.device, torch.float32))
+
+    def compute(self) -> dict[int, list[float]]:
+        """Scores by position in the set."""
+        return dict(zip(dim_zero_cat(self.indices).tolist(), dim_zero_cat(self.values).tolist(), strict=True))
+
+
+class RestorationModule(lightning.LightningModule, ABC):
+    """A KGT backbone with the head of a task.
+
+    Args:
+        backbone: from image to features.
+        scale: how many times larger the restored image is than the degraded one.
+        loss: ``l1`` or ``charbonnier``.
+        optim: makes optimiser and scheduler.
+        crop: border pixels that are not scored.
+        luma: scores Y instead of RGB.
+        protocol: family of metrics, ``swinir`` or ``grl``.
+        seed: of the draw from ``backbone.train_k``.
+
+    Raises:
+        ValueError: if the loss is unknown.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: KGT,
+        scale: int,
+        loss: str,
+        optim: AdamW,
+        crop: int,
+        luma: bool,
+        protocol: Protocol,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if loss not in LOSSES:
+            raise ValueError(f"module.loss={loss!r} must be one of {', '.join(LOSSES)}")
+        self.network = Restorer(backbone=backbone, head=self.make_head(backbone, scale))
+        self.loss = LOSSES[loss]
+        self.optim = optim
+        self.crop = crop
+        self.luma = luma
+        self.protocol: Protocol = protocol
+        self.seed = seed
+        self.scores: list[Scores] = []
+
+    @abstractmethod
+    def make_head(self, backbone: KGT, scale: int) -> ResidualHead | PixelShuffleHead:
+        """Head of the task, with an attribute ``scale``."""
+
+    def forward(self, degraded: Tensor) -> Tensor:
+        """Restored image [B, C, H*scale, W*scale] of a degraded one [B, C, H, W]; values may lie outside [0, 1]."""
+        return self.network(degraded)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one batch of (degraded, clean) patches."""
+        degraded, clean = batch
+        k = self.draw_k(self.global_step)
+        loss = self.loss(self.network(degraded, k), clean)
+        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/k", float(k))
+        return loss
+
+    def draw_k(self, step: int) -> int:
+        """Neighbours in this training step: the same on every device, and after a resume."""
+        choices = self.network.backbone.train_k
+        return choices[int(np.random.Generator(np.random.Philox(key=[self.seed, step])).integers(len(choices)))]
+
+    def baseline(self, degraded: Tensor) -> Tensor:
+        """What the restored image is to beat: the degraded one, brought to its size."""
+        return degraded
+
+    def on_validation_start(self) -> None:
+        """Begin a new list of scores."""
+        self.scores = [Scores().to(self.device)]
+
+    def validation_step(self, sample: Sample, batch_idx: int) -> Tensor:
+        """Restored image; it is scored."""
+        return self._restore_and_score(sample, self.scores[0])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over images."""
+        means = torch.tensor(list(self.scores[0].compute().values())).mean(0)
+        self.log("val/psnr", means[0], prog_bar=True)
+        self.log("val/ssim", means[1])
+
+    def on_test_start(self) -> None:
+        """Begin a list of scores for each test set."""
+        self.scores = [Scores().to(self.device) for _ in self.trainer.test_dataloaders or []]
+
+    def test_step(self, sample: Sample, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Restored image; it is scored."""
+        return self._restore_and_score(sample, self.scores[dataloader_idx])
+
+    def test_scores(self) -> list[dict[int, list[float]]]:
+        """For each test set, by position of the image: PSNR and SSIM restored, then those of the baseline."""
+        return [scores.compute() for scores in self.scores]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Optimiser, and a scheduler that goes by steps."""
+        optimizer, scheduler = self.optim(self.parameters(), self.trainer.max_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _restore_and_score(self, sample: Sample, scores: Scores) -> Tensor:
+        restored = self(sample.degraded).float()
+        values = [
+            metric(image, sample.clean, crop=self.crop, luma=self.luma, protocol=self.protocol)
+            for image in (restored, self.baseline(sample.degraded))
+            for metric in (psnr, ssim)
+        ]
+        scores.update(sample.position, torch.cat(values))
+        return restored

@@ -1,0 +1,153 @@
+"""Padding to the sizes a model takes, and restoring large images tile by tile."""
+
+import math
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+PadRule = Literal["reflect", "swinir", "grl"]
+Blend = Literal["smooth", "mean"]
+
+
+def pad_to_multiple(image: Tensor, multiple: int, *, rule: PadRule = "reflect") -> Tensor:
+    """Image [..., H, W] extended at the bottom and right to multiples of `multiple`; `[..., :H, :W]` crops it back.
+
+    - "reflect": mirrored without repeating the edge, again and again where the image is smaller than the padding.
+    - "swinir": mirrored with the edge repeated, always extended: to (n // multiple + 1) * multiple.
+    - "grl": as "reflect", but zeros on both sides if one side is too short for a single reflection.
+
+    Any dtype, differentiable; nothing is copied when nothing is to be added.
+
+    Raises:
+        ValueError: multiple below 1, an image without pixels, or an unknown rule.
+
+    """
+    if rule not in get_args(PadRule):
+        raise ValueError(f"rule={rule!r} must be one of {', '.join(get_args(PadRule))}")
+    height, width = image.shape[-2:]
+    if multiple < 1 or height < 1 or width < 1:
+        raise ValueError(f"multiple={multiple} and the image size {height} x {width} must be at least 1")
+    if rule == "swinir":
+        below, right = multiple - height % multiple, multiple - width % multiple
+    else:
+        below, right = -height % multiple, -width % multiple
+    if rule == "grl" and (below >= height or right >= width):
+        return F.pad(image, (0, right, 0, below))
+    for dim, added in ((-2, below), (-1, right)):
+        if added:
+            image = _extend(image, dim, added, repeat_edge=rule == "swinir")
+    return image
+
+
+def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
+    """First pixel of each tile along an axis; neighbours share at least `overlap` pixels, the last ends with the axis.
+
+    Raises:
+        ValueError: tile below 1, or overlap outside 0..tile-1.
+
+    """
+    if tile < 1:
+        raise ValueError(f"tile={tile} must be at least 1 pixel")
+    if not 0 <= overlap < tile:
+        raise ValueError(f"overlap={overlap} must lie in 0..{tile - 1} (tile={tile})")
+    if length <= tile:
+        return [0]
+    return [*range(0, length - tile, tile - overlap), length - tile]
+
+
+@torch.no_grad()
+def restore_tiled(
+    forward: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    tile: int,
+    overlap: int,
+    scale: int = 1,
+    blend: Blend = "smooth",
+) -> Tensor:
+    """Restored image [B, C, H * scale, W * scale] from what `forward` makes of overlapping tiles of [B, C, H, W].
+
+    `forward` gets tiles of tile x tile pixels, or as large as the image where that is smaller, and may return them on
+    another device. Blend "smooth" fades neighbours into each other by raised-cosine ramps over what they share, so that
+    no seam is seen; "mean" averages them with equal weights, as SwinIR and GRL do. Where tiles agree, the result is
+    theirs to the bit. Besides image and result, memory holds one tile and one row of tiles. No gradient.
+
+    Raises:
+        ValueError: as `tile_starts`, an unknown blend, or a `forward` that returns another size.
+
+    """
+    if blend not in get_args(Blend):
+        raise ValueError(f"blend={blend!r} must be one of {', '.join(get_args(Blend))}")
+    if image.ndim != 4 or scale < 1:
+        raise ValueError(f"image {tuple(image.shape)} must be [B, C, H, W] and scale={scale} at least 1")
+    height, width = image.shape[-2:]
+    rows = _shares(height, tile=tile, overlap=overlap, scale=scale, blend=blend)
+    columns = _shares(width, tile=tile, overlap=overlap, scale=scale, blend=blend)
+    restored = band = torch.empty(0)
+    for top, share_of_row in rows:
+        bottom = min(top + tile, height)
+        band.zero_()  # a NaN left by the row before would survive even a share of 1
+        for left, share in columns:
+            right = min(left + tile, width)
+            result = forward(image[..., top:bottom, left:right])
+            expected = ((bottom - top) * scale, (right - left) * scale)
+            if result.ndim != 4 or result.shape[-2:] != expected:
+                raise ValueError(
+                    f"forward returned {tuple(result.shape)} for a tile of {bottom - top} x {right - left} pixels: "
+                    f"scale={scale} needs [B, C, {expected[0]}, {expected[1]}]"
+                )
+            if restored.numel() == 0:
+                # half precision would show the ramps as steps
+                dtype = torch.promote_types(torch.promote_types(image.dtype, result.dtype), torch.float32)
+                size = (*result.shape[:2], height * scale, width * scale)
+                restored = torch.zeros(size, dtype=dtype, device=image.device)
+                band = torch.zeros_like(restored[..., : expected[0], :])
+            # lerp keeps equal values as they are, to the bit; weighted sums do not
+            part = band[..., left * scale : right * scale]
+            part.lerp_(result.to(part), share.to(part))
+        part = restored[..., top * scale : bottom * scale, :]
+        part.lerp_(band, share_of_row.to(part)[:, None])
+    return restored
+
+
+def _extend(image: Tensor, dim: int, added: int, *, repeat_edge: bool) -> Tensor:
+    length = image.shape[dim]
+    position = torch.arange(length, length + added, device=image.device)
+    if repeat_edge:
+        position = position % (2 * length)
+        source = torch.minimum(position, 2 * length - 1 - position)
+    else:
+        period = max(2 * length - 2, 1)
+        position = position % period
+        source = torch.minimum(position, (period - position) % period)
+    return torch.cat([image, image.index_select(dim, source)], dim)
+
+
+def _shares(length: int, *, tile: int, overlap: int, scale: int, blend: Blend) -> list[tuple[int, Tensor]]:
+    """Start of each tile along an axis, and its share [tile * scale] of the blend of itself with all tiles before.
+
+    Folding the tiles in one by one with these shares gives their average, weighted with the ramps.
+    """
+    starts = tile_starts(length, tile, overlap)
+    tile = min(tile, length)
+    total = torch.zeros(length * scale, dtype=torch.float64)
+    shares = []
+    for index, start in enumerate(starts):
+        weight = torch.ones(tile * scale, dtype=torch.float64)
+        if blend == "smooth":
+            before = starts[index - 1] + tile - start if index > 0 else 0
+            after = start + tile - starts[index + 1] if index + 1 < len(starts) else 0
+            weight = weight * _ramp(before * scale, tile * scale) * _ramp(after * scale, tile * scale).flip(0)
+        so_far = total[start * scale : (start + tile) * scale]
+        so_far += weight
+        shares.append((start, weight / so_far))
+    return shares
+
+
+def _ramp(rise: int, length: int) -> Tensor:
+    """Weights [length] that rise as a raised cosine over the first `rise`, adding up to 1 with their mirror image."""
+    phase = (torch.arange(length, dtype=torch.float64) + 0.5) / max(rise, 1)
+    return torch.sin(phase.clamp(max=1) * (math.pi / 2)).square() if rise > 0 else torch.ones_like(phase)

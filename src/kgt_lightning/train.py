@@ -1,0 +1,114 @@
+"""Command: train a model, then test its best checkpoint.
+
+python -m kgt_lightning.train task=denoise model.k=256
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from kgt_lightning.callbacks import ConfigInCheckpoint
+from kgt_lightning.checkpoint import load_checkpoint
+from kgt_lightning.data import RestorationData
+from kgt_lightning.entry import command
+from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.results import run_test
+
+log = logging.getLogger(__name__)
+
+FIXED_BY_WEIGHTS = ("task", "module.backbone", "data.channels", "scale")
+"""Parts of the configuration that a resumed run cannot change."""
+
+
+def train(config: DictConfig) -> float:
+    """Train as configured, and test: PSNR in dB, the mean over the images of the first test set."""
+    resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    folder = Path(config.run_dir)
+    last = last_checkpoint(config, folder)
+
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    data: RestorationData = instantiate(config.data)
+    module: RestorationModule = instantiate(config.module)
+    trainer = make_trainer(config, resolved)
+    for logger in trainer.loggers:
+        logger.log_hyperparams(resolved)
+    parameters = sum(p.numel() for p in module.parameters())
+    log.info("%s: %.2f million parameters; results go to %s", config.task, parameters / 1e6, folder)
+
+    trainer.fit(module, data, ckpt_path=last, weights_only=True)
+    if not trainer.is_global_zero and trainer.interrupted:
+        return float("nan")
+    best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
+    if best:
+        # The averaged weights are what was validated; they are what the checkpoint holds.
+        module.load_state_dict(load_checkpoint(best).state)
+    results = run_test(trainer, module, data, task=config.task)
+    means = results.means()
+    if trainer.is_global_zero:
+        results.write(folder, checkpoint=best, parameters=parameters)
+        results.show()
+        log.info("checkpoints, curves and panels are in %s", folder)
+    for test_set, mean in means.items():
+        for logger in trainer.loggers:
+            logger.log_metrics({f"test/{test_set.replace(' ', '_')}_psnr": mean["psnr"]}, step=trainer.global_step)
+    return next(iter(means.values()))["psnr"]
+
+
+def make_trainer(config: DictConfig, resolved: dict[str, Any]) -> lightning.Trainer:
+    """Trainer with the configured loggers and callbacks."""
+    callbacks = [ConfigInCheckpoint(resolved), *(instantiate(each) for each in config.callbacks.values() if each)]
+    loggers = [instantiate(each) for each in config.logger.values() if each]
+    # A short run is validated at its end.
+    every = min(config.trainer.val_check_interval, config.trainer.max_steps * config.trainer.accumulate_grad_batches)
+    return instantiate(config.trainer, callbacks=callbacks, logger=loggers, val_check_interval=every)
+
+
+def last_checkpoint(config: DictConfig, folder: Path) -> str | None:
+    """Checkpoint to go on from: the last one in the folder of the run if ``resume`` is set.
+
+    Raises:
+        ValueError: if the folder already holds a run and resume is not set, or the run was made with another model.
+
+    """
+    last = folder / "checkpoints" / "last.ckpt"
+    if not config.resume:
+        if last.exists():
+            raise ValueError(f"{folder} already holds a run: go on with resume=true, or choose another run_dir")
+        return None
+    if not last.exists():
+        log.info("resume=true, but there is no run to go on with: starting anew in %s", folder)
+        return None
+    saved = load_checkpoint(last).config
+    for key in FIXED_BY_WEIGHTS:
+        ours, theirs = (_plain(OmegaConf.select(each, key)) for each in (config, saved))
+        if ours != theirs:
+            raise ValueError(f"{last} was made with another {key}: {_difference(theirs, ours)}; repeat its settings")
+    log.info("going on from %s", last)
+    return str(last)
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _difference(theirs: Any, ours: Any) -> str:
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        keys = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+        return ", ".join(f"{key}={theirs.get(key)} there and {ours.get(key)} here" for key in keys)
+    return f"{theirs} there and {ours} here"
+
+
+@command("train")
+def main(config: DictConfig) -> float:
+    """Command-line entry."""
+    torch.set_float32_matmul_precision(config.matmul_precision)
+    return train(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from kgt_lightning.codecs import decode
+
+
+@pytest.fixture
+def samples():
+    """Random uint16 samples [H, W, C] whose low bytes matter."""
+    return np.random.default_rng(0).integers(0, 65536, (9, 14, 4), dtype=np.uint16)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "adobe_deflate"])
+@pytest.mark.parametrize("predictor", [False, True])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bit_tiff_as_other_programs_write_it(samples, tmp_path, channels, predictor, compression):
+    expected = np.ascontiguousarray(samples[..., :channels])
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        expected.squeeze(),
+        photometric="rgb" if channels > 2 else "minisblack",
+        planarconfig="contig" if channels > 1 else None,
+        extrasamples=["unassalpha"] if channels in (2, 4) else None,
+        compression=compression,
+        predictor=predictor and compression is not None,
+        byteorder=">",
+    )
+    array, _ = decode(tmp_path / "a.tif")
+    np.testing.assert_array_equal(array, expected)
+
+
+def test_tiff_of_separate_planes(samples, tmp_path):
+    planes = np.ascontiguousarray(samples[..., :3].transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+    np.testing.assert_array_equal(decode(tmp_path / "a.tif")[0], samples[..., :3])
+
+
+def test_tiff_in_which_zero_is_white(samples, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", samples[..., 0], photometric="miniswhite")
+    np.testing.assert_array_equal(decode(tmp_path / "a.tif")[0][..., 0], 65535 - samples[..., 0])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_16_bits_is_that_of_8_bits(samples, tmp_path, orientation):
+    """Pillow turns the 8-bit file; the 16-bit one must come out the same way."""
+    for name, array in (("8.tif", (samples >> 8).astype(np.uint8)), ("16.tif", samples)):
+        tags = [(0x0112, "H", 1, orientation, True)]
+        tifffile.imwrite(tmp_path / name, np.ascontiguousarray(array[..., :3]), photometric="rgb", extratags=tags)
+    shallow, deep = decode(tmp_path / "8.tif")[0], decode(tmp_path / "16.tif")[0]
+    assert (shallow.dtype, deep.dtype) == (np.uint8, np.uint16)
+    np.testing.assert_array_equal(shallow, deep >> 8)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint32, np.int16, np.float16])
+def test_tiff_of_other_sample_types_is_refused(tmp_path, dtype):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((4, 5, 3), dtype), photometric="rgb")
+    with pytest.raises(Exception, match=r"not supported|cannot identify"):
+        decode(tmp_path / "a.tif")
+
+
+def test_further_frames_are_reported(tmp_path, caplog):
+    frames = [Image.new("L", (6, 5), value) for value in (10, 20)]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    array, _ = decode(tmp_path / "a.tif")
+    assert (array == 10).all()
+    assert "holds 2 frames: only the first is read" in caplog.text
+
+
+def test_the_size_limit_of_pillow_is_left_as_it_was(tmp_path):
+    before = Image.MAX_IMAGE_PIXELS
+    Image.new("L", (6, 5)).save(tmp_path / "a.png")
+    decode(tmp_path / "a.png")
+    assert before == Image.MAX_IMAGE_PIXELS
