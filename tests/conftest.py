@@ -1,6 +1,8 @@
-"""Photographs and reference data that several tests use; nothing is downloaded."""
+"""Photographs and reference data that several tests use, nothing is downloaded; Triton without a GPU."""
 
+import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,14 @@ import skimage.data
 import torch
 from PIL import Image
 from torch import Tensor
+
+# Without a GPU Triton's kernels run under its interpreter, which must be on when triton and the kernels are imported for
+# the first time. It does not stay on, so that tests which do not ask for it see an ordinary machine without a GPU.
+if find_spec("triton") is not None and not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+    from kgt_lightning.ops import triton_graph, triton_lists, triton_packed  # noqa: F401
+
+    del os.environ["TRITON_INTERPRET"]
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
 

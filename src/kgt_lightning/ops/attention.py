@@ -74,9 +74,7 @@ def key_graph_attention(
     """
     _check_shapes(q, k, v, graph, bias_table)
     if impl == "auto":
-        impl, reason = choose_implementation(
-            graph.k, graph.num_nodes, q.device, dtype=q.dtype, width=q.shape[-1]
-        )
+        impl, reason = choose_implementation(graph.k, graph.num_nodes, q.device, dtype=q.dtype, width=q.shape[-1])
         _say_once(impl, reason)
     _check_available(impl)
     return IMPLEMENTATIONS[impl](q, k, v, graph, scale=scale, bias_table=bias_table)

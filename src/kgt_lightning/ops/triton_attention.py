@@ -49,7 +49,9 @@ def triton_attention(
 
     """
     if q.device.type != "cuda" and not interpreting():
-        raise ValueError(f"impl='triton' needs tensors on a CUDA device, these are on {q.device}; choose native or mask")
+        raise ValueError(
+            f"impl='triton' needs tensors on a CUDA device, these are on {q.device}; choose native or mask"
+        )
     if torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
         q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)

@@ -1,4 +1,4 @@
-"""The Key-Graph Constructor as one Triton kernel: similarity and choice fused, no N x N matrix in memory.
+"""The Key-Graph Constructor as Triton kernels: similarity and choice fused, no N x N matrix in memory.
 
 A program owns BM nodes and finds for each of them an interval of similarities whose upper end has fewer than k nodes at or
 above it, and whose lower end has at least k, narrowing it by counting until it holds just the nodes that are still wanted,
@@ -14,11 +14,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kgt_lightning.ops.triton_launch import Launch, alignment, dot_precision, next_power, rows
+from kgt_lightning.ops.triton_launch import Launch, alignment, dot_precision, next_power, rows, shared_memory
 from kgt_lightning.ops.triton_tiles import dot
 
 RESIDENT = 1024
 """Nodes of a window up to which a program keeps all similarities of its rows in registers."""
+
+CHANNELS = 16
+"""Channels that one product takes at once."""
 
 
 @triton.jit
@@ -44,11 +47,11 @@ def similarity_order(
 
 @triton.jit
 def choose_neighbours(
-    nodes, index, bits, stride_w, stride_n, N, C, K,
+    nodes, bits, stride_w, stride_n, N, C, K,
     BM: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr, T: tl.constexpr, IN_REGISTERS: tl.constexpr,
     ALIGN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Neighbours [W, N, K], ascending, and bits [W, ceil(N/32), N]."""
+    """Bits [W, ceil(N/32), N] of the chosen neighbours."""
     program = tl.program_id(0)
     blocks = tl.cdiv(N, BM)
     window = (program // blocks).to(tl.int64)
@@ -84,59 +87,99 @@ def choose_neighbours(
         above_high = tl.maximum(above_high, tl.max(tl.where(enough, 0, above), 1))
         unfinished = tl.max(((above_low > K) & (high - low > 1)).to(tl.int32), 0)
 
+    # Equal similarities, where they are too many: the smallest column up to which there are as many as wanted.
     wanted = K - above_high
-    lowest = low.to(tl.int32)
-    highest = (high - 1).to(tl.int32)
-    equal_before = tl.zeros([BM], tl.int32)
-    chosen_before = tl.zeros([BM], tl.int32)
+    lowest = low.to(tl.int32)[:, None]
+    highest = (high - 1).to(tl.int32)[:, None]
+    before = tl.full([BM], -1, tl.int32)
+    last = tl.zeros([BM], tl.int32) + (N - 1)
+    unfinished = tl.max((above_low > K).to(tl.int32), 0)
+    while unfinished > 0:
+        threshold = before[:, None] + (last - before)[:, None] * (step + 1)[None, :] // (T + 1)  # [BM, T]
+        below = tl.zeros([BM, T], tl.int32)
+        for first in range(0, N, BN):
+            if IN_REGISTERS:
+                order = kept
+            else:
+                order = similarity_order(nodes, row, first + lane, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
+            equal = (order >= lowest) & (order <= highest)
+            for t in tl.static_range(T):
+                at = before + (last - before) * (t + 1) // (T + 1)
+                count = tl.sum((equal & ((first + lane)[None, :] <= at[:, None])).to(tl.int32), 1)
+                below += tl.where(step[None, :] == t, count[:, None], 0)
+        enough = below >= wanted[:, None]
+        last = tl.minimum(last, tl.min(tl.where(enough, threshold, N), 1))
+        before = tl.maximum(before, tl.max(tl.where(enough, -1, threshold), 1))
+        unfinished = tl.max((last - before > 1).to(tl.int32), 0)
+
     words = tl.cdiv(N, 32)
+    bits += window * words * N
     for first in range(0, N, BN):
         column = first + lane
         if IN_REGISTERS:
             order = kept
         else:
             order = similarity_order(nodes, row, column, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
-        above_all = order > highest[:, None]
-        equal = (order >= lowest[:, None]) & (order <= highest[:, None])
-        rank = equal_before[:, None] + tl.cumsum(equal.to(tl.int32), 1)
-        chosen = (above_all | (equal & (rank <= wanted[:, None]))) & (column < N)[None, :]
-        equal_before += tl.sum(equal.to(tl.int32), 1)
-        place = chosen_before[:, None] + tl.cumsum(chosen.to(tl.int32), 1) - 1
-        chosen_before += tl.sum(chosen.to(tl.int32), 1)
-        slots = index + (window * N + row[:, None]) * K + place
-        values = tl.broadcast_to(column[None, :], (BM, BN)).to(index.dtype.element_ty)
-        tl.store(slots, values, mask=chosen & (row < N)[:, None])
-        bit = chosen.to(tl.int32) << (lane & 31)[None, :]
+        chosen = (order > highest) | ((order >= lowest) & (column[None, :] <= last[:, None]))
+        bit = (chosen & (column < N)[None, :]).to(tl.int32) << (lane & 31)[None, :]
         word = tl.sum(tl.reshape(bit, (BM, BN // 32, 32)), 2)  # [BM, BN // 32]
         number = first // 32 + tl.arange(0, BN // 32)
-        to = bits + (window * words + number[None, :]) * N + row[:, None]
+        to = bits + number[None, :] * N + row[:, None]
         tl.store(to, word, mask=(row < N)[:, None] & (number < words)[None, :])
 
 
-def plan_choice(nodes: Tensor, k: int) -> tuple[Launch, Tensor, Tensor]:
+@triton.jit
+def list_neighbours(bits, index, N, K, BM: tl.constexpr, BN: tl.constexpr):
+    """Neighbours [W, N, K], ascending, from the bits."""
+    program = tl.program_id(0)
+    blocks = tl.cdiv(N, BM)
+    window = (program // blocks).to(tl.int64)
+    row = program % blocks * BM + tl.arange(0, BM)
+    bits += window * tl.cdiv(N, 32) * N
+    index += window * N * K
+    listed = tl.zeros([BM], tl.int32)
+    for first in range(0, N, BN):
+        column = first + tl.arange(0, BN)
+        inside = (row < N)[:, None] & (column < N)[None, :]
+        word = tl.load(bits + (column // 32)[None, :] * N + row[:, None], mask=inside, other=0)
+        chosen = (word >> (column & 31)[None, :]) & 1  # [BM, BN]
+        slot = row[:, None] * K + listed[:, None] + tl.cumsum(chosen, 1) - 1
+        values = tl.broadcast_to(column[None, :], (BM, BN)).to(index.dtype.element_ty)
+        tl.store(index + slot, values, mask=chosen != 0)
+        listed += tl.sum(chosen, 1)
+
+
+def plan_choice(nodes: Tensor, k: int) -> tuple[list[Launch], Tensor, Tensor]:
     """What chooses the neighbours, and the index [W, N, K] and bits [W, ceil(N/32), N] that it fills."""
     windows, num_nodes, channels = nodes.shape
     nodes = rows(nodes)
     index = torch.empty((windows, num_nodes, k), dtype=torch.int64, device=nodes.device)
     bits = torch.empty((windows, -(-num_nodes // 32), num_nodes), dtype=torch.int32, device=nodes.device)
-    resident = num_nodes <= RESIDENT
+    padded = max(32, next_power(num_nodes))
+    in_registers = num_nodes <= RESIDENT and padded * CHANNELS * nodes.element_size() <= shared_memory()
     block = 16
-    launch = Launch(
+    choice = Launch(
         kernel=choose_neighbours,
         programs=windows * -(-num_nodes // block),
         arguments={
-            **{"nodes": nodes, "index": index, "bits": bits, "N": num_nodes, "C": channels, "K": k},
+            **{"nodes": nodes, "bits": bits, "N": num_nodes, "C": channels, "K": k},
             **{"stride_w": nodes.stride(0), "stride_n": nodes.stride(1)},
         },
         constants={
-            **{"BM": block, "BN": max(32, next_power(num_nodes)) if resident else 128, "BC": 32},
+            **{"BM": block, "BN": padded if in_registers else 128, "BC": CHANNELS},
             # A round in registers is cheap, and halving then needs the fewest comparisons; else rounds are what costs.
-            **{"T": 1 if resident else 16, "IN_REGISTERS": resident},
+            **{"T": 1 if in_registers else 16, "IN_REGISTERS": in_registers},
             **{"ALIGN": alignment(nodes), "PRECISION": dot_precision(nodes)},
         },
-        num_warps=8 if resident and num_nodes > 256 else 4,
+        num_warps=max(4, padded // 64) if in_registers else 4,
     )
-    return launch, index, bits
+    listing = Launch(
+        kernel=list_neighbours,
+        programs=windows * -(-num_nodes // block),
+        arguments={"bits": bits, "index": index, "N": num_nodes, "K": k},
+        constants={"BM": block, "BN": 128},
+    )
+    return [choice, listing], index, bits
 
 
 def choose(nodes: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -145,6 +188,7 @@ def choose(nodes: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Of equal similarities the smaller index wins. Nodes are float32, float16 or bfloat16 on a GPU.
     """
     with torch.cuda.device_of(nodes):
-        launch, index, bits = plan_choice(nodes, k)
-        launch.run()
+        launches, index, bits = plan_choice(nodes, k)
+        for launch in launches:
+            launch.run()
     return index, bits

@@ -5,7 +5,8 @@ the bias table has a third pass, over pairs of window rows: all pairs of two row
 entries, so that their gradients add up in one tile, whose diagonals are summed once; no atomic addition is needed.
 
 Shapes: W windows, H heads, N = M*M nodes, D head width (BD padded to a power of two), B blocks of BLOCK nodes,
-BX nodes of a window row. Scores are kept in base 2: lse is log2 of the sum of 2**score.
+BX nodes of a window row. A program owns BLOCK nodes and meets the others 32, one word of bits, at a time.
+Scores are kept in base 2: lse is log2 of the sum of 2**score.
 """
 
 import triton
@@ -27,17 +28,6 @@ from kgt_lightning.ops.triton_tiles import bias_part, dot, load_rows, store_rows
 
 
 @triton.jit
-def load_words(bits, window, block, other_block, N, BLOCK: tl.constexpr):
-    """[BLOCK] twice: for each row of the block, the bits of the other block's first and last 32 nodes."""
-    words = tl.cdiv(N, 32)
-    row = block * BLOCK + tl.arange(0, BLOCK)
-    first = bits + (window * words + other_block * 2) * N + row
-    low = tl.load(first, mask=row < N, other=0)
-    high = tl.load(first + N, mask=(row < N) & (other_block * 2 + 1 < words), other=0)
-    return low, high
-
-
-@triton.jit
 def packed_forward(
     q, k, v, bits, blocks, counts, table, out, lse,
     stride_qw, stride_qh, stride_qn, stride_kw, stride_kh, stride_kn, stride_vw, stride_vh, stride_vn,
@@ -52,25 +42,25 @@ def packed_forward(
     block = program % num_blocks
     head = program // num_blocks % H
     window = (program // num_blocks // H).to(tl.int64)
-    lane = tl.arange(0, BLOCK)
-    query = block * BLOCK + lane
+    query = block * BLOCK + tl.arange(0, BLOCK)
     inside = query < N
     k += window * stride_kw + head * stride_kh
     v += window * stride_vw + head * stride_vh
     q_tile = load_rows(q + window * stride_qw + head * stride_qh, query, stride_qn, inside, D, BD, ALIGN)  # [BLOCK, BD]
     query_part = bias_part(query, M) + 2 * M * (M - 1) + head * (2 * M - 1) * (2 * M - 1)
     met = window * num_blocks + block
+    words = tl.cdiv(N, 32)
+    bits += window * words * N
 
     top = tl.full([BLOCK], -float("inf"), tl.float32)
     total = tl.zeros([BLOCK], tl.float32)
     acc = tl.zeros([BLOCK, BD], tl.float32)
-    for i in range(tl.load(counts + met)):
-        other = tl.load(blocks + met * num_blocks + i)
-        key = other * BLOCK + lane
-        k_tile = load_rows(k, key, stride_kn, key < N, D, BD, ALIGN)  # [BLOCK, BD]
-        low, high = load_words(bits, window, block, other, N, BLOCK)
-        word = tl.where(lane[None, :] < 32, low[:, None], high[:, None])
-        edge = ((word >> (lane[None, :] & 31)) & 1) != 0  # [queries, keys]
+    for i in range(2 * tl.load(counts + met)):
+        word = 2 * tl.load(blocks + met * num_blocks + i // 2) + i % 2
+        key = word * 32 + tl.arange(0, 32)
+        k_tile = load_rows(k, key, stride_kn, key < N, D, BD, ALIGN)  # [32, BD]
+        row_bits = tl.load(bits + word * N + query, mask=inside & (word < words), other=0)
+        edge = ((row_bits[:, None] >> tl.arange(0, 32)[None, :]) & 1) != 0  # [BLOCK, 32]
         score = dot(q_tile, tl.trans(k_tile), None, PRECISION) * (scale * 1.4426950408889634)
         if BIAS:
             bias = tl.load(table + query_part[:, None] - bias_part(key, M)[None, :], mask=edge, other=0.0)
@@ -81,7 +71,7 @@ def packed_forward(
         finite = tl.where(new_top == -float("inf"), 0.0, new_top)
         weight = tl.exp2(score - finite[:, None])
         shrink = tl.exp2(top - finite)
-        v_tile = load_rows(v, key, stride_vn, key < N, D, BD, ALIGN)  # [BLOCK, BD]
+        v_tile = load_rows(v, key, stride_vn, key < N, D, BD, ALIGN)  # [32, BD]
         total = total * shrink + tl.sum(weight, 1)
         acc = dot(weight.to(v_tile.dtype), v_tile, acc * shrink[:, None], PRECISION)
         top = new_top
@@ -108,8 +98,7 @@ def packed_backward_queries(
     head = program // num_blocks % H
     window = (program // num_blocks // H).to(tl.int64)
     plane = window * H + head
-    lane = tl.arange(0, BLOCK)
-    query = block * BLOCK + lane
+    query = block * BLOCK + tl.arange(0, BLOCK)
     inside = query < N
     k += window * stride_kw + head * stride_kh
     v += window * stride_vw + head * stride_vh
@@ -122,16 +111,17 @@ def packed_backward_queries(
     lse_tile = tl.load(lse + plane * N + query, mask=inside, other=0.0)
     query_part = bias_part(query, M) + 2 * M * (M - 1) + head * (2 * M - 1) * (2 * M - 1)
     met = window * num_blocks + block
+    words = tl.cdiv(N, 32)
+    bits += window * words * N
 
     acc = tl.zeros([BLOCK, BD], tl.float32)
-    for i in range(tl.load(counts + met)):
-        other = tl.load(blocks + met * num_blocks + i)
-        key = other * BLOCK + lane
-        k_tile = load_rows(k, key, stride_kn, key < N, D, BD, ALIGN)  # [BLOCK, BD]
-        v_tile = load_rows(v, key, stride_vn, key < N, D, BD, ALIGN)  # [BLOCK, BD]
-        low, high = load_words(bits, window, block, other, N, BLOCK)
-        word = tl.where(lane[None, :] < 32, low[:, None], high[:, None])
-        edge = ((word >> (lane[None, :] & 31)) & 1) != 0  # [queries, keys]
+    for i in range(2 * tl.load(counts + met)):
+        word = 2 * tl.load(blocks + met * num_blocks + i // 2) + i % 2
+        key = word * 32 + tl.arange(0, 32)
+        k_tile = load_rows(k, key, stride_kn, key < N, D, BD, ALIGN)  # [32, BD]
+        v_tile = load_rows(v, key, stride_vn, key < N, D, BD, ALIGN)  # [32, BD]
+        row_bits = tl.load(bits + word * N + query, mask=inside & (word < words), other=0)
+        edge = ((row_bits[:, None] >> tl.arange(0, 32)[None, :]) & 1) != 0  # [BLOCK, 32]
         score = dot(q_tile, tl.trans(k_tile), None, PRECISION) * (scale * 1.4426950408889634)
         if BIAS:
             bias = tl.load(table + query_part[:, None] - bias_part(key, M)[None, :], mask=edge, other=0.0)
@@ -163,6 +153,7 @@ def packed_backward_keys(
     plane = window * H + head
     lane = tl.arange(0, BLOCK)
     key = block * BLOCK + lane
+    word = 2 * block
     inside = key < N
     q += window * stride_qw + head * stride_qh
     grad_out += window * stride_gw + head * stride_gh
@@ -170,19 +161,22 @@ def packed_backward_keys(
     v_tile = load_rows(v + window * stride_vw + head * stride_vh, key, stride_vn, inside, D, BD, ALIGN)  # [BLOCK, BD]
     key_part = bias_part(key, M) - 2 * M * (M - 1) - head * (2 * M - 1) * (2 * M - 1)
     met = window * num_blocks + block
+    words = tl.cdiv(N, 32)
+    bits += window * words * N
 
     acc_k = tl.zeros([BLOCK, BD], tl.float32)
     acc_v = tl.zeros([BLOCK, BD], tl.float32)
-    for i in range(tl.load(counts + met)):
-        other = tl.load(blocks + met * num_blocks + i)
-        query = other * BLOCK + lane
-        q_tile = load_rows(q, query, stride_qn, query < N, D, BD, ALIGN)  # [BLOCK, BD]
-        grad_out_tile = load_rows(grad_out, query, stride_gn, query < N, D, BD, ALIGN)  # [BLOCK, BD]
+    for i in range(2 * tl.load(counts + met)):
+        other = 2 * tl.load(blocks + met * num_blocks + i // 2) + i % 2
+        query = other * 32 + tl.arange(0, 32)
+        q_tile = load_rows(q, query, stride_qn, query < N, D, BD, ALIGN)  # [32, BD]
+        grad_out_tile = load_rows(grad_out, query, stride_gn, query < N, D, BD, ALIGN)  # [32, BD]
         lse_tile = tl.load(lse + plane * N + query, mask=query < N, other=0.0)
         delta_tile = tl.load(delta + plane * N + query, mask=query < N, other=0.0)
-        low, high = load_words(bits, window, other, block, N, BLOCK)
-        word = tl.where(lane[:, None] < 32, low[None, :], high[None, :])
-        edge = ((word >> (lane[:, None] & 31)) & 1) != 0  # [keys, queries]
+        low = tl.load(bits + word * N + query, mask=query < N, other=0)
+        high = tl.load(bits + (word + 1) * N + query, mask=(query < N) & (word + 1 < words), other=0)
+        column_bits = tl.where(lane[:, None] < 32, low[None, :], high[None, :])
+        edge = ((column_bits >> (lane[:, None] & 31)) & 1) != 0  # [BLOCK, 32]
         score = dot(k_tile, tl.trans(q_tile), None, PRECISION) * (scale * 1.4426950408889634)
         if BIAS:
             bias = tl.load(table + bias_part(query, M)[None, :] - key_part[:, None], mask=edge, other=0.0)
@@ -265,7 +259,15 @@ def backward_bias(
 
 
 def plan_forward(
-    q: Tensor, k: Tensor, v: Tensor, packed: PackedGraph, table: Tensor | None, scale: float, *, out: Tensor, lse: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    packed: PackedGraph,
+    table: Tensor | None,
+    scale: float,
+    *,
+    out: Tensor,
+    lse: Tensor,
 ) -> Launch:
     """Launch that writes the output [W, H, N, D] and lse [W, H, N]."""
     return Launch(
@@ -278,7 +280,6 @@ def plan_forward(
             **sizes(q, scale),
         },
         constants=_constants(q, k, v, out, bias=table is not None),
-        num_warps=_warps(q),
     )
 
 
@@ -308,7 +309,6 @@ def plan_backward_queries(
             **sizes(q, scale),
         },
         constants=_constants(q, k, v, out, grad_out, grad_q, bias=table is not None),
-        num_warps=_warps(q),
     )
 
 
@@ -338,7 +338,6 @@ def plan_backward_keys(
             **sizes(q, scale),
         },
         constants=_constants(q, k, v, grad_out, grad_k, grad_v, bias=table is not None),
-        num_warps=_warps(q),
     )
 
 
@@ -387,6 +386,3 @@ def plan_backward_bias(
 def _constants(*row_tensors: Tensor, bias: bool) -> dict[str, object]:
     return {**constants(*row_tensors, bias=bias), "BLOCK": BLOCK, "PRECISION": dot_precision(row_tensors[0])}
 
-
-def _warps(q: Tensor) -> int:
-    return 8 if padded_width(q) * q.element_size() > 256 else 4
