@@ -1,9 +1,24 @@
-"""Compile every Triton kernel ahead of time, for GPUs that need not be here, and tell what it takes of them."""
+"""Command: compile every Triton kernel ahead of time, for GPUs that need not be here, and tell what it takes of them.
 
+python -m kgt_lightning.kernel_proof [target ...] [head width ...]
+
+Prints a Markdown table: registers and shared memory on every target, bytes and operations of one launch, and the time
+that an A100 and an H100 need for them at least. Fails if a kernel spills registers or needs more shared memory than a
+target has. What is compiled is what :func:`triton_attention` and :func:`build_key_graph` would launch, planned on tensors
+without memory.
+"""
+
+import math
+import os
 import re
 import subprocess
+import sys
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -12,37 +27,32 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from kgt_lightning.kernel_work import GPUS, Setting, Work, least_time, work_of
 from kgt_lightning.ops import KeyGraph
 from kgt_lightning.ops.triton_attention import plan_backward, plan_forward
 from kgt_lightning.ops.triton_graph import plan_choice
 from kgt_lightning.ops.triton_launch import Launch
 
-TYPE_NAMES = {
-    torch.float32: "fp32",
-    torch.float16: "fp16",
-    torch.bfloat16: "bf16",
-    torch.int32: "i32",
-    torch.int64: "i64",
-}
+TYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.int32: "i32", torch.int64: "i64"}
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+WIDTH = 30
+"""Head width of the published models: 180 channels, 6 heads."""
 
 
 @dataclass(frozen=True)
 class Target:
     """A GPU to compile for."""
 
-    name: str
     triton: GPUTarget
     shared_limit: int
     """Bytes of shared memory that one program may use."""
-    registers: int
-    """Registers that one thread may use."""
 
 
 TARGETS = {
-    "sm_80": Target("sm_80", GPUTarget("cuda", 80, 32), 163 * 1024, 255),
-    "sm_90": Target("sm_90", GPUTarget("cuda", 90, 32), 227 * 1024, 255),
-    "sm_100": Target("sm_100", GPUTarget("cuda", 100, 32), 227 * 1024, 255),
-    "gfx942": Target("gfx942", GPUTarget("hip", "gfx942", 64), 64 * 1024, 512),
+    "sm_80": Target(GPUTarget("cuda", 80, 32), 163 * 1024),
+    "sm_90": Target(GPUTarget("cuda", 90, 32), 227 * 1024),
+    "sm_100": Target(GPUTarget("cuda", 100, 32), 227 * 1024),
+    "gfx942": Target(GPUTarget("hip", "gfx942", 64), 64 * 1024),
 }
 
 
@@ -58,14 +68,61 @@ class Usage:
     """Bytes per program."""
 
 
+def problems(kernel: str, target: str, usage: Usage) -> list[str]:
+    """What keeps a kernel from running well on a target, in words."""
+    found = []
+    if usage.spilled:
+        found.append(f"{kernel} on {target} spills {usage.spilled} bytes of registers per thread")
+    limit = TARGETS[target].shared_limit
+    if usage.shared > limit:
+        found.append(f"{kernel} on {target} needs {usage.shared} bytes of shared memory, the limit is {limit}")
+    return found
+
+
+def plan_launches(setting: Setting) -> dict[str, Launch]:
+    """Every launch of both schedules, of both backward passes, and of the constructor, by name."""
+    windows, heads, num_nodes, width = setting.windows, setting.heads, setting.num_nodes, setting.width
+
+    def attention(schedule: str, k: int, *, deterministic: bool) -> list[Launch]:
+        # The views of one projection that a model passes on.
+        qkv = torch.empty(windows, num_nodes, 3, heads, width, dtype=setting.dtype, device="meta")
+        q, key, v = qkv.permute(2, 0, 3, 1, 4)
+        graph = KeyGraph(torch.empty(windows, num_nodes, k, dtype=torch.int64, device="meta"))
+        table = torch.empty(heads, (2 * math.isqrt(num_nodes) - 1) ** 2, device="meta")
+        forward, out, lse = plan_forward(q, key, v, graph, table, scale=0.2, schedule=schedule)
+        backward = plan_backward(
+            *(q, key, v, graph, table, out, lse, torch.empty_like(out)),
+            **{"scale": 0.2, "schedule": schedule, "deterministic": deterministic},
+        )
+        return [forward, *backward.launches]
+
+    def constructor(num_nodes: int) -> list[Launch]:
+        nodes = torch.empty(windows, num_nodes, setting.channels, dtype=setting.dtype, device="meta")
+        return plan_choice(nodes, setting.few)[0]
+
+    lists = attention("lists", setting.few, deterministic=True)
+    atomic = attention("lists", setting.few, deterministic=False)
+    blocks = attention("blocks", setting.many, deterministic=True)
+    choice, listing = constructor(num_nodes)
+    return {
+        "lists: forward": lists[0],
+        "lists: dq": lists[1],
+        "lists: dk, dv": lists[2],
+        "lists: dq, dk, dv, dbias by atomics": atomic[1],
+        "blocks: forward": blocks[0],
+        "blocks: dq": blocks[1],
+        "blocks: dk, dv": blocks[2],
+        "dbias": blocks[3],
+        "graph: choice": choice,
+        "graph: choice, large window": constructor(setting.large)[0],
+        "graph: list": listing,
+    }
+
+
 def compile_launch(launch: Launch, target: Target) -> Usage:
-    """What the kernel takes when it is compiled as this launch would compile it on the target."""
+    """What the kernel takes when it is compiled on the target as this launch would have it compiled."""
     hip = target.triton.backend == "hip"
-    if hip and launch.constants.get("PRECISION") == "tf32x3":
-        launch = replace(launch, constants=launch.constants | {"PRECISION": "ieee"})
-    signature: dict[str, str] = {}
-    constants = dict(launch.constants)
-    attributes = {}
+    signature, constants, attributes = {}, dict(launch.constants), {}
     for position, name in enumerate(launch.kernel.arg_names):
         if name in launch.constants:
             signature[name] = "constexpr"
@@ -74,7 +131,7 @@ def compile_launch(launch: Launch, target: Target) -> Usage:
         if value is None or (isinstance(value, int) and value == 1):
             signature[name], constants[name] = "constexpr", value
         elif isinstance(value, Tensor):
-            signature[name] = "*" + TYPE_NAMES[value.dtype]
+            signature[name] = "*" + TYPES[value.dtype]
             if value.data_ptr() % 16 == 0:
                 attributes[(position,)] = [["tt.divisibility", 16], *([["tt.pointer_range", 32]] if hip else [])]
         elif isinstance(value, float):
@@ -91,6 +148,79 @@ def compile_launch(launch: Launch, target: Target) -> Usage:
     return _usage_of_cubin(compiled.asm["cubin"], compiled.metadata.shared)
 
 
+def measure(setting: Setting, target_name: str) -> dict[str, Usage]:
+    """What every kernel takes on the target, by name."""
+    target = TARGETS[target_name]
+    with _planning_for_amd(target.triton.backend == "hip"):
+        launches = plan_launches(setting)
+    return {name: compile_launch(launch, target) for name, launch in launches.items()}
+
+
+def render(setting: Setting, usages: dict[str, dict[str, Usage]]) -> list[str]:
+    """Rows of the table for one setting, from what every kernel takes on each target."""
+    lines = []
+    for name in next(iter(usages.values())):
+        work = work_of(name, setting)
+        cells = [name, TYPES[setting.dtype]]
+        cells += [f"{u[name].registers} / {u[name].shared / 1024:.0f}" for u in usages.values()]
+        cells += [str(max(u[name].spilled for u in usages.values()))]
+        cells += [f"{work.memory / 1e6:.1f}", f"{work.cache / 1e6:.0f}", f"{work.tensor / 1e9:.2f}"]
+        cells += [f"{work.vector / 1e9:.2f}"]
+        for gpu in GPUS:
+            seconds, busiest = least_time(work, gpu)
+            cells.append(f"{seconds * 1e6:.0f} ({busiest})")
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def header(targets: list[str]) -> list[str]:
+    """First two lines of the table."""
+    cells = ["kernel", "type", *(f"{t}: registers / shared KiB" for t in targets), "spilled bytes"]
+    cells += ["memory MB", "cache MB", "tensor GFLOP", "other GFLOP", *(f"{gpu.name} at least, µs" for gpu in GPUS)]
+    return ["| " + " | ".join(cells) + " |", "|" + "---|" * len(cells)]
+
+
+def main(arguments: list[str]) -> int:
+    """Command-line entry; the exit status is 1 if a kernel has a problem on a target."""
+    widths = [int(a) for a in arguments if a.isdigit()] or [WIDTH]
+    targets = [a for a in arguments if not a.isdigit()] or list(TARGETS)
+    unknown = [t for t in targets if t not in TARGETS]
+    if unknown:
+        print(f"error: target {unknown[0]!r} is unknown; choose from {', '.join(TARGETS)}", file=sys.stderr)  # noqa: T201
+        return 2
+    settings = [Setting(dtype=dtype, width=width) for width in widths for dtype in DTYPES]
+    tasks = [(setting, target) for setting in settings for target in targets]
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        results = dict(zip(tasks, pool.map(measure, *zip(*tasks, strict=True)), strict=True))
+    found = []
+    for width in widths:
+        print(f"Head width {width}, {settings[0].describe()}:\n")  # noqa: T201
+        print("\n".join(header(targets)))  # noqa: T201
+        for setting in settings:
+            if setting.width != width:
+                continue
+            usages = {target: results[setting, target] for target in targets}
+            print("\n".join(render(setting, usages)))  # noqa: T201
+            for target, usage in usages.items():
+                for name, used in usage.items():
+                    found += problems(f"{name} ({TYPES[setting.dtype]}, width {width})", target, used)
+        print()  # noqa: T201
+    for problem in found:
+        print(f"error: {problem}", file=sys.stderr)  # noqa: T201
+    return 1 if found else 0
+
+
+@contextmanager
+def _planning_for_amd(amd: bool) -> Iterator[None]:
+    """Plans ask torch whose GPUs it was built for."""
+    built_for = torch.version.hip
+    torch.version.hip = "any" if amd else None
+    try:
+        yield
+    finally:
+        torch.version.hip = built_for
+
+
 def _usage_of_cubin(cubin: bytes, shared: int) -> Usage:
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
@@ -105,5 +235,9 @@ def _usage_of_amdgcn(assembly: str, shared: int) -> Usage:
     def field(name: str) -> int:
         return int(re.findall(rf"\.{name}:\s+(\d+)", assembly)[0])
 
-    spilled = 4 * (field("vgpr_spill_count") + field("sgpr_spill_count"))
-    return Usage(field("vgpr_count"), max(spilled, field("private_segment_fixed_size")), shared)
+    # A spilled register lies in the private segment, which nothing else uses here.
+    return Usage(field("vgpr_count"), field("private_segment_fixed_size"), shared)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

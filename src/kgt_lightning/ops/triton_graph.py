@@ -49,7 +49,7 @@ def similarity_order(
 def choose_neighbours(
     nodes, bits, stride_w, stride_n, N, C, K,
     BM: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr, T: tl.constexpr, IN_REGISTERS: tl.constexpr,
-    ALIGN: tl.constexpr, PRECISION: tl.constexpr,
+    ROUNDS: tl.constexpr, TIE_ROUNDS: tl.constexpr, ALIGN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Bits [W, ceil(N/32), N] of the chosen neighbours."""
     program = tl.program_id(0)
@@ -68,24 +68,25 @@ def choose_neighbours(
     above_low = tl.full([BM], 0x7FFFFFFF, tl.int32)  # how many similarities are at or above low
     above_high = tl.zeros([BM], tl.int32)
     unfinished = 1
-    while unfinished > 0:
-        threshold = low[:, None] + (high - low)[:, None] * (step + 1)[None, :] // (T + 1)  # [BM, T]
-        above = tl.zeros([BM, T], tl.int32)
-        for first in range(0, N, BN):
-            if IN_REGISTERS:
-                order = kept
-            else:
-                order = similarity_order(nodes, row, first + lane, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
-            for t in tl.static_range(T):
-                at = (low + (high - low) * (t + 1) // (T + 1)).to(tl.int32)
-                count = tl.sum((order >= at[:, None]).to(tl.int32), 1)
-                above += tl.where(step[None, :] == t, count[:, None], 0)
-        enough = above >= K
-        low = tl.maximum(low, tl.max(tl.where(enough, threshold, -0x80000000), 1))
-        high = tl.minimum(high, tl.min(tl.where(enough, 0x80000000, threshold), 1))
-        above_low = tl.minimum(above_low, tl.min(tl.where(enough, above, 0x7FFFFFFF), 1))
-        above_high = tl.maximum(above_high, tl.max(tl.where(enough, 0, above), 1))
-        unfinished = tl.max(((above_low > K) & (high - low > 1)).to(tl.int32), 0)
+    for _ in range(ROUNDS):
+        if unfinished > 0:
+            threshold = low[:, None] + (high - low)[:, None] * (step + 1)[None, :] // (T + 1)  # [BM, T]
+            above = tl.zeros([BM, T], tl.int32)
+            for first in range(0, N, BN):
+                if IN_REGISTERS:
+                    order = kept
+                else:
+                    order = similarity_order(nodes, row, first + lane, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
+                for t in tl.static_range(T):
+                    at = (low + (high - low) * (t + 1) // (T + 1)).to(tl.int32)
+                    count = tl.sum((order >= at[:, None]).to(tl.int32), 1)
+                    above += tl.where(step[None, :] == t, count[:, None], 0)
+            enough = above >= K
+            low = tl.maximum(low, tl.max(tl.where(enough, threshold, -0x80000000), 1))
+            high = tl.minimum(high, tl.min(tl.where(enough, 0x80000000, threshold), 1))
+            above_low = tl.minimum(above_low, tl.min(tl.where(enough, above, 0x7FFFFFFF), 1))
+            above_high = tl.maximum(above_high, tl.max(tl.where(enough, 0, above), 1))
+            unfinished = tl.max(((above_low > K) & (high - low > 1)).to(tl.int32), 0)
 
     # Equal similarities, where they are too many: the smallest column up to which there are as many as wanted.
     wanted = K - above_high
@@ -94,23 +95,24 @@ def choose_neighbours(
     before = tl.full([BM], -1, tl.int32)
     last = tl.zeros([BM], tl.int32) + (N - 1)
     unfinished = tl.max((above_low > K).to(tl.int32), 0)
-    while unfinished > 0:
-        threshold = before[:, None] + (last - before)[:, None] * (step + 1)[None, :] // (T + 1)  # [BM, T]
-        below = tl.zeros([BM, T], tl.int32)
-        for first in range(0, N, BN):
-            if IN_REGISTERS:
-                order = kept
-            else:
-                order = similarity_order(nodes, row, first + lane, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
-            equal = (order >= lowest) & (order <= highest)
-            for t in tl.static_range(T):
-                at = before + (last - before) * (t + 1) // (T + 1)
-                count = tl.sum((equal & ((first + lane)[None, :] <= at[:, None])).to(tl.int32), 1)
-                below += tl.where(step[None, :] == t, count[:, None], 0)
-        enough = below >= wanted[:, None]
-        last = tl.minimum(last, tl.min(tl.where(enough, threshold, N), 1))
-        before = tl.maximum(before, tl.max(tl.where(enough, -1, threshold), 1))
-        unfinished = tl.max((last - before > 1).to(tl.int32), 0)
+    for _ in range(TIE_ROUNDS):
+        if unfinished > 0:
+            threshold = before[:, None] + (last - before)[:, None] * (step + 1)[None, :] // (T + 1)  # [BM, T]
+            below = tl.zeros([BM, T], tl.int32)
+            for first in range(0, N, BN):
+                if IN_REGISTERS:
+                    order = kept
+                else:
+                    order = similarity_order(nodes, row, first + lane, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
+                equal = (order >= lowest) & (order <= highest)
+                for t in tl.static_range(T):
+                    at = before + (last - before) * (t + 1) // (T + 1)
+                    count = tl.sum((equal & ((first + lane)[None, :] <= at[:, None])).to(tl.int32), 1)
+                    below += tl.where(step[None, :] == t, count[:, None], 0)
+            enough = below >= wanted[:, None]
+            last = tl.minimum(last, tl.min(tl.where(enough, threshold, N), 1))
+            before = tl.maximum(before, tl.max(tl.where(enough, -1, threshold), 1))
+            unfinished = tl.max((last - before > 1).to(tl.int32), 0)
 
     words = tl.cdiv(N, 32)
     bits += window * words * N
@@ -158,6 +160,8 @@ def plan_choice(nodes: Tensor, k: int) -> tuple[list[Launch], Tensor, Tensor]:
     padded = max(32, next_power(num_nodes))
     in_registers = num_nodes <= RESIDENT and padded * CHANNELS * nodes.element_size() <= shared_memory()
     block = 16
+    # A round in registers is cheap, and halving then needs the fewest comparisons; else rounds are what costs.
+    thresholds = 1 if in_registers else 16
     choice = Launch(
         kernel=choose_neighbours,
         programs=windows * -(-num_nodes // block),
@@ -167,8 +171,8 @@ def plan_choice(nodes: Tensor, k: int) -> tuple[list[Launch], Tensor, Tensor]:
         },
         constants={
             **{"BM": block, "BN": padded if in_registers else 128, "BC": CHANNELS},
-            # A round in registers is cheap, and halving then needs the fewest comparisons; else rounds are what costs.
-            **{"T": 1 if in_registers else 16, "IN_REGISTERS": in_registers},
+            **{"T": thresholds, "IN_REGISTERS": in_registers},
+            **{"ROUNDS": _rounds(2**32, thresholds), "TIE_ROUNDS": _rounds(num_nodes, thresholds)},
             **{"ALIGN": alignment(nodes), "PRECISION": dot_precision(nodes)},
         },
         num_warps=max(4, padded // 64) if in_registers else 4,
@@ -192,3 +196,12 @@ def choose(nodes: Tensor, k: int) -> tuple[Tensor, Tensor]:
         for launch in launches:
             launch.run()
     return index, bits
+
+
+def _rounds(values: int, thresholds: int) -> int:
+    """Rounds that narrow an interval of so many whole numbers down to one."""
+    rounds, width = 0, values
+    while width > 1:
+        # The widest of the parts that the thresholds, rounded down, cut the interval into.
+        rounds, width = rounds + 1, -(-width // (thresholds + 1))
+    return rounds

@@ -5,7 +5,7 @@ the bias table has a third pass, over pairs of window rows: all pairs of two row
 entries, so that their gradients add up in one tile, whose diagonals are summed once; no atomic addition is needed.
 
 Shapes: W windows, H heads, N = M*M nodes, D head width (BD padded to a power of two), B blocks of BLOCK nodes,
-BX nodes of a window row. A program owns BLOCK nodes and meets the others 32, one word of bits, at a time.
+BX nodes of a window row. A program owns BLOCK nodes and meets the others STEP at a time.
 Scores are kept in base 2: lse is log2 of the sum of 2**score.
 """
 
@@ -33,7 +33,7 @@ def packed_forward(
     stride_qw, stride_qh, stride_qn, stride_kw, stride_kh, stride_kn, stride_vw, stride_vh, stride_vn,
     stride_ow, stride_oh, stride_on,
     scale, H, N, M,
-    D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, BIAS: tl.constexpr, ALIGN: tl.constexpr,
+    D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, STEP: tl.constexpr, BIAS: tl.constexpr, ALIGN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Output [W, H, N, D] and lse [W, H, N]."""
@@ -55,12 +55,12 @@ def packed_forward(
     top = tl.full([BLOCK], -float("inf"), tl.float32)
     total = tl.zeros([BLOCK], tl.float32)
     acc = tl.zeros([BLOCK, BD], tl.float32)
-    for i in range(2 * tl.load(counts + met)):
-        word = 2 * tl.load(blocks + met * num_blocks + i // 2) + i % 2
-        key = word * 32 + tl.arange(0, 32)
-        k_tile = load_rows(k, key, stride_kn, key < N, D, BD, ALIGN)  # [32, BD]
-        row_bits = tl.load(bits + word * N + query, mask=inside & (word < words), other=0)
-        edge = ((row_bits[:, None] >> tl.arange(0, 32)[None, :]) & 1) != 0  # [BLOCK, 32]
+    for i in range(tl.load(counts + met) * (BLOCK // STEP)):
+        first = tl.load(blocks + met * num_blocks + i // (BLOCK // STEP)) * BLOCK + i % (BLOCK // STEP) * STEP
+        key = first + tl.arange(0, STEP)
+        k_tile = load_rows(k, key, stride_kn, key < N, D, BD, ALIGN)  # [STEP, BD]
+        word = tl.load(bits + first // 32 * N + query, mask=inside & (first < N), other=0)
+        edge = ((word[:, None] >> (key & 31)[None, :]) & 1) != 0  # [BLOCK, STEP]
         score = dot(q_tile, tl.trans(k_tile), None, PRECISION) * (scale * 1.4426950408889634)
         if BIAS:
             bias = tl.load(table + query_part[:, None] - bias_part(key, M)[None, :], mask=edge, other=0.0)
@@ -71,7 +71,7 @@ def packed_forward(
         finite = tl.where(new_top == -float("inf"), 0.0, new_top)
         weight = tl.exp2(score - finite[:, None])
         shrink = tl.exp2(top - finite)
-        v_tile = load_rows(v, key, stride_vn, key < N, D, BD, ALIGN)  # [32, BD]
+        v_tile = load_rows(v, key, stride_vn, key < N, D, BD, ALIGN)  # [STEP, BD]
         total = total * shrink + tl.sum(weight, 1)
         acc = dot(weight.to(v_tile.dtype), v_tile, acc * shrink[:, None], PRECISION)
         top = new_top
@@ -88,7 +88,7 @@ def packed_backward_queries(
     stride_qw, stride_qh, stride_qn, stride_kw, stride_kh, stride_kn, stride_vw, stride_vh, stride_vn,
     stride_ow, stride_oh, stride_on, stride_gw, stride_gh, stride_gn, stride_dw, stride_dh, stride_dn,
     scale, H, N, M,
-    D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, BIAS: tl.constexpr, ALIGN: tl.constexpr,
+    D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, STEP: tl.constexpr, BIAS: tl.constexpr, ALIGN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradient of q, and delta [W, H, N] = out . grad_out."""
@@ -115,13 +115,13 @@ def packed_backward_queries(
     bits += window * words * N
 
     acc = tl.zeros([BLOCK, BD], tl.float32)
-    for i in range(2 * tl.load(counts + met)):
-        word = 2 * tl.load(blocks + met * num_blocks + i // 2) + i % 2
-        key = word * 32 + tl.arange(0, 32)
-        k_tile = load_rows(k, key, stride_kn, key < N, D, BD, ALIGN)  # [32, BD]
-        v_tile = load_rows(v, key, stride_vn, key < N, D, BD, ALIGN)  # [32, BD]
-        row_bits = tl.load(bits + word * N + query, mask=inside & (word < words), other=0)
-        edge = ((row_bits[:, None] >> tl.arange(0, 32)[None, :]) & 1) != 0  # [BLOCK, 32]
+    for i in range(tl.load(counts + met) * (BLOCK // STEP)):
+        first = tl.load(blocks + met * num_blocks + i // (BLOCK // STEP)) * BLOCK + i % (BLOCK // STEP) * STEP
+        key = first + tl.arange(0, STEP)
+        k_tile = load_rows(k, key, stride_kn, key < N, D, BD, ALIGN)  # [STEP, BD]
+        v_tile = load_rows(v, key, stride_vn, key < N, D, BD, ALIGN)  # [STEP, BD]
+        word = tl.load(bits + first // 32 * N + query, mask=inside & (first < N), other=0)
+        edge = ((word[:, None] >> (key & 31)[None, :]) & 1) != 0  # [BLOCK, STEP]
         score = dot(q_tile, tl.trans(k_tile), None, PRECISION) * (scale * 1.4426950408889634)
         if BIAS:
             bias = tl.load(table + query_part[:, None] - bias_part(key, M)[None, :], mask=edge, other=0.0)
@@ -141,7 +141,7 @@ def packed_backward_keys(
     stride_qw, stride_qh, stride_qn, stride_kw, stride_kh, stride_kn, stride_vw, stride_vh, stride_vn,
     stride_gw, stride_gh, stride_gn, stride_dw, stride_dh, stride_dn,
     scale, H, N, M,
-    D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, BIAS: tl.constexpr, ALIGN: tl.constexpr,
+    D: tl.constexpr, BD: tl.constexpr, BLOCK: tl.constexpr, STEP: tl.constexpr, BIAS: tl.constexpr, ALIGN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradients of k and v; the tiles of scores are transposed, so that the same bits serve both directions."""
@@ -166,17 +166,17 @@ def packed_backward_keys(
 
     acc_k = tl.zeros([BLOCK, BD], tl.float32)
     acc_v = tl.zeros([BLOCK, BD], tl.float32)
-    for i in range(2 * tl.load(counts + met)):
-        other = 2 * tl.load(blocks + met * num_blocks + i // 2) + i % 2
-        query = other * 32 + tl.arange(0, 32)
-        q_tile = load_rows(q, query, stride_qn, query < N, D, BD, ALIGN)  # [32, BD]
-        grad_out_tile = load_rows(grad_out, query, stride_gn, query < N, D, BD, ALIGN)  # [32, BD]
+    for i in range(tl.load(counts + met) * (BLOCK // STEP)):
+        first = tl.load(blocks + met * num_blocks + i // (BLOCK // STEP)) * BLOCK + i % (BLOCK // STEP) * STEP
+        query = first + tl.arange(0, STEP)
+        q_tile = load_rows(q, query, stride_qn, query < N, D, BD, ALIGN)  # [STEP, BD]
+        grad_out_tile = load_rows(grad_out, query, stride_gn, query < N, D, BD, ALIGN)  # [STEP, BD]
         lse_tile = tl.load(lse + plane * N + query, mask=query < N, other=0.0)
         delta_tile = tl.load(delta + plane * N + query, mask=query < N, other=0.0)
         low = tl.load(bits + word * N + query, mask=query < N, other=0)
         high = tl.load(bits + (word + 1) * N + query, mask=(query < N) & (word + 1 < words), other=0)
         column_bits = tl.where(lane[:, None] < 32, low[None, :], high[None, :])
-        edge = ((column_bits >> (lane[:, None] & 31)) & 1) != 0  # [BLOCK, 32]
+        edge = ((column_bits >> (lane[:, None] & 31)) & 1) != 0  # [BLOCK, STEP]
         score = dot(k_tile, tl.trans(q_tile), None, PRECISION) * (scale * 1.4426950408889634)
         if BIAS:
             bias = tl.load(table + bias_part(query, M)[None, :] - key_part[:, None], mask=edge, other=0.0)
@@ -384,5 +384,8 @@ def plan_backward_bias(
 
 
 def _constants(*row_tensors: Tensor, bias: bool) -> dict[str, object]:
-    return {**constants(*row_tensors, bias=bias), "BLOCK": BLOCK, "PRECISION": dot_precision(row_tensors[0])}
+    q = row_tensors[0]
+    # Products in float32 keep both halves of their operands in registers.
+    step = 16 if q.element_size() == 4 else 32
+    return {**constants(*row_tensors, bias=bias), "BLOCK": BLOCK, "STEP": step, "PRECISION": dot_precision(q)}
 
