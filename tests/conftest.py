@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-# Without a GPU Triton's kernels run under its interpreter, which must be on when triton and the kernels are imported for
-# the first time. It does not stay on, so that tests which do not ask for it see an ordinary machine without a GPU.
+# Without a GPU Triton's kernels run under its interpreter, which must be on when triton and the kernels are imported.
+# It does not stay on, so that tests which do not ask for it see an ordinary machine without a GPU.
 if find_spec("triton") is not None and not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
     from kgt_lightning.ops import triton_graph, triton_lists, triton_packed  # noqa: F401

@@ -4,8 +4,8 @@ python -m kgt_lightning.kernel_proof [target ...] [head width ...]
 
 Prints a Markdown table: registers and shared memory on every target, bytes and operations of one launch, and the time
 that an A100 and an H100 need for them at least. Fails if a kernel spills registers or needs more shared memory than a
-target has. What is compiled is what :func:`triton_attention` and :func:`build_key_graph` would launch, planned on tensors
-without memory.
+target has. What is compiled is what :func:`triton_attention` and :func:`build_key_graph` would launch, planned on
+tensors without memory.
 """
 
 import math
@@ -27,7 +27,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kgt_lightning.kernel_work import GPUS, Setting, Work, least_time, work_of
+from kgt_lightning.kernel_work import GPUS, Setting, least_time, work_of
 from kgt_lightning.ops import KeyGraph
 from kgt_lightning.ops.triton_attention import plan_backward, plan_forward
 from kgt_lightning.ops.triton_graph import plan_choice
@@ -90,10 +90,8 @@ def plan_launches(setting: Setting) -> dict[str, Launch]:
         graph = KeyGraph(torch.empty(windows, num_nodes, k, dtype=torch.int64, device="meta"))
         table = torch.empty(heads, (2 * math.isqrt(num_nodes) - 1) ** 2, device="meta")
         forward, out, lse = plan_forward(q, key, v, graph, table, scale=0.2, schedule=schedule)
-        backward = plan_backward(
-            *(q, key, v, graph, table, out, lse, torch.empty_like(out)),
-            **{"scale": 0.2, "schedule": schedule, "deterministic": deterministic},
-        )
+        inputs = (q, key, v, graph, table, out, lse, torch.empty_like(out))
+        backward = plan_backward(*inputs, scale=0.2, schedule=schedule, deterministic=deterministic)
         return [forward, *backward.launches]
 
     def constructor(num_nodes: int) -> list[Launch]:
@@ -122,7 +120,9 @@ def plan_launches(setting: Setting) -> dict[str, Launch]:
 def compile_launch(launch: Launch, target: Target) -> Usage:
     """What the kernel takes when it is compiled on the target as this launch would have it compiled."""
     hip = target.triton.backend == "hip"
-    signature, constants, attributes = {}, dict(launch.constants), {}
+    signature: dict[str, str] = {}
+    constants = dict(launch.constants)
+    attributes: dict[tuple[int], list[list[str | int]]] = {}
     for position, name in enumerate(launch.kernel.arg_names):
         if name in launch.constants:
             signature[name] = "constexpr"

@@ -1,4 +1,4 @@
-"""Bytes and operations of the Triton kernels, counted from the algorithm, and the least time that a GPU needs for them."""
+"""Bytes and operations of the Triton kernels, and the least time that a GPU needs for them."""
 
 from dataclasses import dataclass
 
@@ -104,13 +104,17 @@ def work_of(kernel: str, setting: Setting) -> Work:
         return Work(vectors * rows * row + 8 * rows + index, cache, 0, vector, edges, half)
 
     def blocks(vectors: int, products: int, loaded: int) -> Work:
-        # Each program of 64 nodes loads the rows of all others, and their bits; about 12 operations a pair beside products.
+        # Each program of 64 nodes loads the rows of all others, and their bits; softmax, mask and bias take about
+        # 12 operations a pair.
         cache = pairs / 64 * loaded * row + rows / 64 * setting.num_nodes * 8 + 4 * pairs
-        return Work(vectors * rows * row + 8 * rows + bits, cache, 2 * products * pairs * padded, 12 * pairs, pairs, half)
+        return Work(
+            vectors * rows * row + 8 * rows + bits, cache, 2 * products * pairs * padded, 12 * pairs, pairs, half
+        )
 
     def choice(num_nodes: int, *, in_registers: bool) -> Work:
         scores = setting.windows * num_nodes**2
-        # In registers one product and 33 rounds of a comparison and a sum; else, at worst, 9 products and 8 * 16 of them.
+        # In registers one product and at most 32 rounds of a comparison and a sum, and a last one; else, at worst,
+        # 9 products and 8 rounds of 16 comparisons and sums.
         products, comparisons = (1, 33) if in_registers else (9, 128)
         nodes = setting.windows * num_nodes * setting.channels * item
         cache = products * scores / 16 * setting.channels * item
@@ -128,6 +132,13 @@ def work_of(kernel: str, setting: Setting) -> Work:
         "dbias": blocks(4, 2, 8),
         "graph: choice": choice(setting.num_nodes, in_registers=True),
         "graph: choice, large window": choice(setting.large, in_registers=False),
-        "graph: list": Work(setting.windows * setting.num_nodes**2 / 8 + index, 4 * pairs / setting.heads, 0, 8 * pairs / setting.heads, 0, half),
+        "graph: list": Work(
+            setting.windows * setting.num_nodes**2 / 8 + index,
+            4 * pairs / setting.heads,
+            0,
+            8 * pairs / setting.heads,
+            0,
+            half,
+        ),
     }
     return works[kernel]

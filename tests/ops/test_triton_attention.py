@@ -256,7 +256,7 @@ def test_what_is_not_supported(triton_device, change, message):
 def test_types_that_differ(triton_device):
     q = torch.zeros(1, 1, 4, 8, device=triton_device)
     graph = on(triton_device, build_key_graph(torch.zeros(1, 4, 2), 2))
-    with pytest.raises(ValueError, match="q, k, v are float32, float32, float16; .* takes one type: cast them"):
+    with pytest.raises(ValueError, match=r"q, k, v are float32, float32, float16; .* takes one type: cast them"):
         triton_attention(q, q, q.half(), graph, scale=1.0)
 
 

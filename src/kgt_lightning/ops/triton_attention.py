@@ -29,7 +29,7 @@ def triton_attention(
 ) -> Tensor:
     """Attention [W, H, N, D] by fused kernels that keep no N x N and no N x K x D tensor in memory.
 
-    See :func:`key_graph_attention` for the other arguments. The softmax is computed online in float32. The result has the
+    See :func:`key_graph_attention` for the equation. The softmax is computed online in float32. The result has the
     heads of a node side by side in memory, so that merging them costs no copy. Under autocast, q, k and v are cast.
 
     Args:
@@ -83,8 +83,9 @@ def choose_schedule(k: int, num_nodes: int, dtype: torch.dtype) -> str:
     """Schedule that ``auto`` takes, from the cycles that a multiprocessor of an A100 needs, counted and not measured.
 
     At a head width of 32 and by its throughput per cycle, one neighbour of ``lists`` costs about 4 cycles: two gathered
-    vectors, their conversion, two scalar products. One pair of ``blocks`` costs about 1/3 of a cycle in 16 bits, most of it
-    for softmax, mask and bias, and about 2/3 in float32, whose products are made of three. Both grow alike with the width.
+    vectors, their conversion, two scalar products. One pair of ``blocks`` costs about 1/3 of a cycle in 16 bits, most
+    of it for softmax, mask and bias, and about 2/3 in float32, whose products are made of three. Both grow alike with the
+    width.
     """
     pairs_per_neighbour = 6 if dtype == torch.float32 else 12
     return "lists" if k * pairs_per_neighbour <= num_nodes else "blocks"
@@ -135,7 +136,7 @@ def plan_backward(
     from kgt_lightning.ops import triton_lists, triton_packed
 
     delta, grad_q = torch.empty_like(lse), _new(q)
-    forward = {"out": out, "lse": lse, "grad_out": grad_out, "delta": delta, "grad_q": grad_q}
+    forward: dict[str, Any] = {"out": out, "lse": lse, "grad_out": grad_out, "delta": delta, "grad_q": grad_q}
     if schedule == "lists" and not deterministic:
         sum_k, sum_v = torch.zeros((2, *q.shape), dtype=torch.float32, device=q.device)
         parts = None if table is None else table.new_zeros((1, *table.shape), dtype=torch.float32)

@@ -1,12 +1,13 @@
 """The Key-Graph Constructor as Triton kernels: similarity and choice fused, no N x N matrix in memory.
 
-A program owns BM nodes and finds for each of them an interval of similarities whose upper end has fewer than k nodes at or
-above it, and whose lower end has at least k, narrowing it by counting until it holds just the nodes that are still wanted,
-or only equal ones, of which those with the smallest index win. Similarities are compared as integers in the order of the floats.
-Up to RESIDENT nodes they stay in registers; beyond, every round computes them anew, block by block, in the same order of
-operations, so that a pair has the same bits in every round.
+A program owns BM nodes and finds for each of them an interval of similarities whose upper end has fewer than k nodes at
+or above it, and whose lower end has at least k, narrowing it by counting until it holds just the nodes that are still
+wanted, or only equal ones, of which those with the smallest index win. Similarities are compared as integers in the
+order of the floats. Up to RESIDENT nodes they stay in registers; beyond, every round computes them anew, block by block,
+in the same order of operations, so that a pair has the same bits in every round.
 
-Shapes: W windows, N nodes, C channels, K neighbours, BM and BN nodes of a tile, BC channels at once, T thresholds a round.
+Shapes: W windows, N nodes, C channels, K neighbours, BM and BN nodes of a tile, BC channels at once, T thresholds a
+round. A round cuts the interval into T+1 parts.
 """
 
 import torch
@@ -14,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kgt_lightning.ops.triton_launch import Launch, alignment, dot_precision, next_power, rows, shared_memory
+from kgt_lightning.ops.triton_launch import Launch, alignment, dot_precision, next_power, rows
 from kgt_lightning.ops.triton_tiles import dot
 
 RESIDENT = 1024
@@ -158,7 +159,7 @@ def plan_choice(nodes: Tensor, k: int) -> tuple[list[Launch], Tensor, Tensor]:
     index = torch.empty((windows, num_nodes, k), dtype=torch.int64, device=nodes.device)
     bits = torch.empty((windows, -(-num_nodes // 32), num_nodes), dtype=torch.int32, device=nodes.device)
     padded = max(32, next_power(num_nodes))
-    in_registers = num_nodes <= RESIDENT and padded * CHANNELS * nodes.element_size() <= shared_memory()
+    in_registers = num_nodes <= RESIDENT
     block = 16
     # A round in registers is cheap, and halving then needs the fewest comparisons; else rounds are what costs.
     thresholds = 1 if in_registers else 16
@@ -176,6 +177,8 @@ def plan_choice(nodes: Tensor, k: int) -> tuple[list[Launch], Tensor, Tensor]:
             **{"ALIGN": alignment(nodes), "PRECISION": dot_precision(nodes)},
         },
         num_warps=max(4, padded // 64) if in_registers else 4,
+        # Loads in advance would take the registers that the similarities need.
+        num_stages=1,
     )
     listing = Launch(
         kernel=list_neighbours,

@@ -76,11 +76,6 @@ def dot_precision(tensor: Tensor) -> str:
     return "tf32x3" if tensor.dtype == torch.float32 and torch.version.hip is None else "ieee"
 
 
-def shared_memory() -> int:
-    """Bytes of shared memory that a tile may take: half of what an A100 has, or else all that an MI300 has to give."""
-    return 56 * 1024 if torch.version.hip else 80 * 1024
-
-
 def strides(**tensors: Tensor) -> dict[str, int]:
     """Arguments stride_<name>w, stride_<name>h and stride_<name>n of each [W, H, N, D] tensor."""
     return {f"stride_{name}{axis}": t.stride(i) for name, t in tensors.items() for i, axis in enumerate("whn")}

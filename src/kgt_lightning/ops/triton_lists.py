@@ -1,8 +1,8 @@
 """Attention over neighbour lists as Triton kernels: every program reads only the k keys and values of its nodes.
 
-Shapes: W windows, H heads, N = M*M nodes, K neighbours, D head width (BD padded to a power of two), E = (2M-1)**2 entries
-of the bias table; a program holds BQ queries and BK of their neighbours, or BJ keys and BS of the nodes that look at them.
-Scores are kept in base 2: lse is log2 of the sum of 2**score.
+Shapes: W windows, H heads, N = M*M nodes, K neighbours, D head width (BD padded to a power of two), E = (2M-1)**2
+entries of the bias table; a program holds BQ queries and BK of their neighbours, or BJ keys and BS of the nodes that
+look at them. Scores are kept in base 2: lse is log2 of the sum of 2**score.
 """
 
 import triton
@@ -261,7 +261,7 @@ def plan_backward_keys(
     width = padded_width(q)
     return Launch(
         kernel=lists_backward_keys,
-        # The lists differ in length, up to N for a node that everyone looks at: one key and one warp a program waste least.
+        # The lists differ in length, up to N for a node that everyone looks at: one key a program wastes least.
         programs=count_programs(q, 1),
         arguments={
             **{"q": q, "k": k, "v": v, "sources": transposed.sources, "starts": transposed.starts, "table": table},

@@ -1,12 +1,13 @@
 """Attention under a packed bit mask as Triton kernels: blocks on the tensor cores, those without an edge skipped.
 
-Forward and backward follow FlashAttention-2 (arXiv 2307.08691): queries, then keys, each with its own pass. The gradient of
-the bias table has a third pass, over pairs of window rows: all pairs of two rows that lie dy apart meet the same 2M-1
-entries, so that their gradients add up in one tile, whose diagonals are summed once; no atomic addition is needed.
+Forward and backward follow FlashAttention-2 (arXiv 2307.08691): queries, then keys, each with its own pass. The
+gradient of the bias table has a third pass, over pairs of window rows: all pairs of two rows that lie dy apart meet the
+same 2M-1 entries, so that their gradients add up in one tile, whose diagonals are summed once; no atomic addition is
+needed.
 
 Shapes: W windows, H heads, N = M*M nodes, D head width (BD padded to a power of two), B blocks of BLOCK nodes,
-BX nodes of a window row. A program owns BLOCK nodes and meets the others STEP at a time.
-Scores are kept in base 2: lse is log2 of the sum of 2**score.
+BX nodes of a window row. A program owns BLOCK nodes and meets the others STEP at a time. Scores are kept in base 2: lse
+is log2 of the sum of 2**score.
 """
 
 import triton
@@ -20,7 +21,6 @@ from kgt_lightning.ops.triton_launch import (
     count_programs,
     dot_precision,
     next_power,
-    padded_width,
     sizes,
     strides,
 )
@@ -353,8 +353,8 @@ def plan_backward_bias(
     grad_out: Tensor,
     delta: Tensor,
 ) -> tuple[Launch, Tensor]:
-    """Launch that fills parts [P, H, 2M-1, 2M-1], float32, of the table's gradient, and these parts, to be summed over P."""
-    windows, heads, num_nodes, _ = q.shape
+    """Launch that fills parts [P, H, 2M-1, 2M-1], float32, of the table's gradient, and the parts."""
+    windows, heads = q.shape[:2]
     size = sizes(q, scale)
     side = int(size["M"])
     offsets = 2 * side - 1
@@ -388,4 +388,3 @@ def _constants(*row_tensors: Tensor, bias: bool) -> dict[str, object]:
     # Products in float32 keep both halves of their operands in registers.
     step = 16 if q.element_size() == 4 else 32
     return {**constants(*row_tensors, bias=bias), "BLOCK": BLOCK, "STEP": step, "PRECISION": dot_precision(q)}
-

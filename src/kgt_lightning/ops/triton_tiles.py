@@ -42,7 +42,7 @@ def bias_part(node, M):
 
 @triton.jit
 def dot(a, b, acc, PRECISION: tl.constexpr):
-    """acc + a @ b in float32 on the tensor cores; acc may be None."""
+    """Sum of acc and a @ b in float32 on the tensor cores; acc may be None."""
     # The interpreter multiplies the bit patterns of bfloat16 as integers; in float32 their products are exact.
     if PRECISION == "upcast":
         return tl.dot(a.to(tl.float32), b.to(tl.float32), acc, input_precision="ieee")
