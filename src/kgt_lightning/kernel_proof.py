@@ -106,7 +106,7 @@ def plan_launches(setting: Setting) -> dict[str, Launch]:
         "lists: forward": lists[0],
         "lists: dq": lists[1],
         "lists: dk, dv": lists[2],
-        "lists: dq, dk, dv, dbias by atomics": atomic[1],
+        "lists: dq, dbias by atomics": atomic[1],
         "blocks: forward": blocks[0],
         "blocks: dq": blocks[1],
         "blocks: dk, dv": blocks[2],
@@ -122,7 +122,7 @@ def compile_launch(launch: Launch, target: Target) -> Usage:
     hip = target.triton.backend == "hip"
     signature: dict[str, str] = {}
     constants = dict(launch.constants)
-    attributes: dict[tuple[int], list[list[str | int]]] = {}
+    attributes: dict[tuple[int], list[list[object]]] = {}
     for position, name in enumerate(launch.kernel.arg_names):
         if name in launch.constants:
             signature[name] = "constexpr"

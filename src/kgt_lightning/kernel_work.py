@@ -114,8 +114,8 @@ def work_of(kernel: str, setting: Setting) -> Work:
     def choice(num_nodes: int, *, in_registers: bool) -> Work:
         scores = setting.windows * num_nodes**2
         # In registers one product and at most 32 rounds of a comparison and a sum, and a last one; else, at worst,
-        # 9 products and 8 rounds of 16 comparisons and sums.
-        products, comparisons = (1, 33) if in_registers else (9, 128)
+        # 9 products and 8 rounds of 15 comparisons and sums.
+        products, comparisons = (1, 33) if in_registers else (9, 121)
         nodes = setting.windows * num_nodes * setting.channels * item
         cache = products * scores / 16 * setting.channels * item
         channels = -(-setting.channels // 16) * 16
@@ -125,7 +125,7 @@ def work_of(kernel: str, setting: Setting) -> Work:
         "lists: forward": lists(4, 2),
         "lists: dq": lists(6, 3),
         "lists: dk, dv": lists(6, 4),
-        "lists: dq, dk, dv, dbias by atomics": lists(8, 5, atomics=2 * setting.width + 1),
+        "lists: dq, dbias by atomics": lists(6, 3, atomics=1),
         "blocks: forward": blocks(4, 2, 2),
         "blocks: dq": blocks(6, 3, 2),
         "blocks: dk, dv": blocks(6, 4, 2),

@@ -114,14 +114,14 @@ def test_deterministic_backward(triton_device, schedule, dtype):
 
 
 def test_pytorch_asks_for_the_deterministic_backward(triton_device, monkeypatch):
-    """The transposed graph is made for that backward only."""
+    """Only that backward sums the table's gradient over the bits of the graph."""
     qkv, table = make_inputs(4, 16, windows=1, heads=1)
     made = []
     for wanted in (False, True):
         monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda wanted=wanted: wanted)
         graph = on(triton_device, make_graph(4, 2, 1))
         run(triton_attention, qkv.float().to(triton_device), table.float().to(triton_device), graph, schedule="lists")
-        made.append("transposed" in vars(graph))
+        made.append("packed" in vars(graph))
     assert made == [False, True]
 
 
@@ -263,6 +263,7 @@ def test_types_that_differ(triton_device):
 @pytest.mark.parametrize("dtype", [FP32, FP16])
 def test_schedule_rule(dtype):
     """Few neighbours are read one by one; the share from which blocks cost less depends on N alone."""
-    chosen = [choose_schedule(k, 1024, dtype) for k in (16, 64, 128, 256, 512, 1024)]
+    chosen = [choose_schedule(k, 1024, dtype, 30) for k in (16, 64, 128, 256, 512, 1024)]
     assert chosen == sorted(chosen, reverse=True) and set(chosen) == {"lists", "blocks"}
-    assert choose_schedule(512, 1024, dtype) == choose_schedule(128, 256, dtype) == "blocks"
+    assert choose_schedule(512, 1024, dtype, 30) == choose_schedule(128, 256, dtype, 30) == "blocks"
+    assert choose_schedule(512, 1024, dtype, 128) == "lists"

@@ -42,7 +42,9 @@ def triton_attention(
         schedule: ``lists`` reads only the k keys and values of each node; ``blocks`` computes blocks of scores on the
             tensor cores under a packed bit mask; ``auto`` follows :func:`choose_schedule`.
         deterministic: whether the backward gives the same bits every time. The default asks
-            ``torch.are_deterministic_algorithms_enabled()``. Only ``lists`` has another, atomic, way.
+            ``torch.are_deterministic_algorithms_enabled()``. Only the table's gradient in ``lists`` has another,
+            faster way, by atomic additions; the gradients of k and v always follow the transposed graph, which is made
+            once for all layers and, by count of bytes, costs less than atomic additions do.
 
     Raises:
         ValueError: if the tensors are not on a GPU, or a type, width or schedule is not supported.
@@ -62,7 +64,7 @@ def triton_attention(
     if problem is not None:
         raise ValueError(f"impl='triton' is not possible ({problem}); choose mask or gather")
     if schedule == "auto":
-        schedule = choose_schedule(graph.k, graph.num_nodes, q.dtype)
+        schedule = choose_schedule(graph.k, graph.num_nodes, q.dtype, q.shape[-1])
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule={schedule!r} is unknown; choose auto, {' or '.join(SCHEDULES)}")
     if deterministic is None:
@@ -79,14 +81,16 @@ def why_not_supported(dtype: torch.dtype, width: int) -> str | None:
     return None
 
 
-def choose_schedule(k: int, num_nodes: int, dtype: torch.dtype) -> str:
+def choose_schedule(k: int, num_nodes: int, dtype: torch.dtype, width: int) -> str:
     """Schedule that ``auto`` takes, from the cycles that a multiprocessor of an A100 needs, counted and not measured.
 
     At a head width of 32 and by its throughput per cycle, one neighbour of ``lists`` costs about 4 cycles: two gathered
     vectors, their conversion, two scalar products. One pair of ``blocks`` costs about 1/3 of a cycle in 16 bits, most
-    of it for softmax, mask and bias, and about 2/3 in float32, whose products are made of three. Both grow alike with the
-    width.
+    of it for softmax, mask and bias, and about 2/3 in float32, whose products are made of three. Both grow alike with
+    the width. Heads of more than 128 bytes are left to ``lists``: the tiles of ``blocks`` do not fit into registers.
     """
+    if width * dtype.itemsize > 128:
+        return "lists"
     pairs_per_neighbour = 6 if dtype == torch.float32 else 12
     return "lists" if k * pairs_per_neighbour <= num_nodes else "blocks"
 
@@ -112,10 +116,9 @@ class BackwardPlan:
     launches: list[Launch]
     grad_q: Tensor
     grad_k: Tensor
-    """[W, H, N, D], like grad_v float32 if it was summed up by atomic additions."""
     grad_v: Tensor
     table_parts: Tensor | None
-    """[P, H, 2M-1, 2M-1], float32: the gradient of the table is their sum over P."""
+    """[P, ...], float32: the gradient of the table is their sum over P."""
 
 
 def plan_backward(
@@ -136,29 +139,23 @@ def plan_backward(
     from kgt_lightning.ops import triton_lists, triton_packed
 
     delta, grad_q = torch.empty_like(lse), _new(q)
-    forward: dict[str, Any] = {"out": out, "lse": lse, "grad_out": grad_out, "delta": delta, "grad_q": grad_q}
-    if schedule == "lists" and not deterministic:
-        sum_k, sum_v = torch.zeros((2, *q.shape), dtype=torch.float32, device=q.device)
-        parts = None if table is None else table.new_zeros((1, *table.shape), dtype=torch.float32)
-        sums = (sum_k, sum_v, parts)
-        index = rows(graph.index)
-        launch = triton_lists.plan_backward_queries(q, k, v, index, table, scale, **forward, sums=sums)
-        return BackwardPlan([launch], grad_q, sum_k, sum_v, parts)
-
+    query_side: dict[str, Any] = {"out": out, "lse": lse, "grad_out": grad_out, "delta": delta, "grad_q": grad_q}
     grad_k, grad_v = _new(q), _new(q)
     key_side = {"lse": lse, "grad_out": grad_out, "delta": delta, "grad_k": grad_k, "grad_v": grad_v}
+    parts = None
     if schedule == "lists":
+        if table is not None and not deterministic:
+            parts = table.new_zeros((1, *table.shape), dtype=torch.float32)
         launches = [
-            triton_lists.plan_backward_queries(q, k, v, rows(graph.index), table, scale, **forward),
+            triton_lists.plan_backward_queries(q, k, v, rows(graph.index), table, scale, **query_side, sum_table=parts),
             triton_lists.plan_backward_keys(q, k, v, graph.transposed, table, scale, **key_side),
         ]
     else:
         launches = [
-            triton_packed.plan_backward_queries(q, k, v, graph.packed, table, scale, **forward),
+            triton_packed.plan_backward_queries(q, k, v, graph.packed, table, scale, **query_side),
             triton_packed.plan_backward_keys(q, k, v, graph.packed, table, scale, **key_side),
         ]
-    parts = None
-    if table is not None:
+    if table is not None and parts is None:
         bits = graph.packed.bits
         launch, parts = triton_packed.plan_backward_bias(
             q, k, v, bits, table, scale, lse=lse, grad_out=grad_out, delta=delta
@@ -202,7 +199,7 @@ class _TritonAttention(torch.autograd.Function):
             grad_table = None
             if plan.table_parts is not None:
                 grad_table = plan.table_parts.sum(0).view(table.shape).to(table.dtype)
-        return plan.grad_q, plan.grad_k.to(k.dtype), plan.grad_v.to(v.dtype), grad_table, None, None, None, None
+        return plan.grad_q, plan.grad_k, plan.grad_v, grad_table, None, None, None, None
 
 
 def _new(like: Tensor) -> Tensor:

@@ -3,11 +3,11 @@
 A program owns BM nodes and finds for each of them an interval of similarities whose upper end has fewer than k nodes at
 or above it, and whose lower end has at least k, narrowing it by counting until it holds just the nodes that are still
 wanted, or only equal ones, of which those with the smallest index win. Similarities are compared as integers in the
-order of the floats. Up to RESIDENT nodes they stay in registers; beyond, every round computes them anew, block by block,
-in the same order of operations, so that a pair has the same bits in every round.
+order of the floats. Up to RESIDENT nodes they stay in registers; beyond, every round computes them anew, block by
+block, in the same order of operations, so that a pair has the same bits in every round.
 
-Shapes: W windows, N nodes, C channels, K neighbours, BM and BN nodes of a tile, BC channels at once, T thresholds a
-round. A round cuts the interval into T+1 parts.
+Shapes: W windows, N nodes, C channels, K neighbours, BM and BN nodes of a tile, BC channels at once, PARTS, a power of
+two, into which a round cuts the interval.
 """
 
 import torch
@@ -34,8 +34,8 @@ def similarity_order(
     acc = tl.zeros([BM, BN], tl.float32)
     for first in range(0, C, BC):
         channel = first + tl.arange(0, BC)
-        row_pointers = tl.multiple_of(nodes + row[:, None] * stride_n + channel[None, :], (1, ALIGN))
-        column_pointers = tl.multiple_of(nodes + column[:, None] * stride_n + channel[None, :], (1, ALIGN))
+        row_pointers = tl.multiple_of(nodes + (row[:, None] * stride_n + channel[None, :]), (1, ALIGN))
+        column_pointers = tl.multiple_of(nodes + (column[:, None] * stride_n + channel[None, :]), (1, ALIGN))
         row_tile = tl.load(row_pointers, mask=(row < N)[:, None] & (channel < C)[None, :], other=0.0)
         column_tile = tl.load(column_pointers, mask=(column < N)[:, None] & (channel < C)[None, :], other=0.0)
         acc = dot(row_tile, tl.trans(column_tile), acc, PRECISION)
@@ -49,7 +49,7 @@ def similarity_order(
 @triton.jit
 def choose_neighbours(
     nodes, bits, stride_w, stride_n, N, C, K,
-    BM: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr, T: tl.constexpr, IN_REGISTERS: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr, PARTS: tl.constexpr, IN_REGISTERS: tl.constexpr,
     ROUNDS: tl.constexpr, TIE_ROUNDS: tl.constexpr, ALIGN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Bits [W, ceil(N/32), N] of the chosen neighbours."""
@@ -59,7 +59,8 @@ def choose_neighbours(
     row = program % blocks * BM + tl.arange(0, BM)
     nodes += window * stride_w
     lane = tl.arange(0, BN)
-    step = tl.arange(0, T)
+    step = tl.arange(0, PARTS)[None, :]
+    cut = step > 0
     kept = tl.zeros([BM, BN], tl.int32)
     if IN_REGISTERS:
         kept = similarity_order(nodes, row, lane, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
@@ -71,22 +72,24 @@ def choose_neighbours(
     unfinished = 1
     for _ in range(ROUNDS):
         if unfinished > 0:
-            threshold = low[:, None] + (high - low)[:, None] * (step + 1)[None, :] // (T + 1)  # [BM, T]
-            above = tl.zeros([BM, T], tl.int32)
+            threshold = (
+                low[:, None] + (high - low)[:, None] * step // PARTS
+            )  # [BM, PARTS], of which the first is no cut
+            above = tl.zeros([BM, PARTS], tl.int32)
             for first in range(0, N, BN):
                 if IN_REGISTERS:
                     order = kept
                 else:
                     order = similarity_order(nodes, row, first + lane, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
-                for t in tl.static_range(T):
-                    at = (low + (high - low) * (t + 1) // (T + 1)).to(tl.int32)
+                for t in range(1, PARTS):
+                    at = (low + (high - low) * t // PARTS).to(tl.int32)
                     count = tl.sum((order >= at[:, None]).to(tl.int32), 1)
-                    above += tl.where(step[None, :] == t, count[:, None], 0)
+                    above += tl.where(step == t, count[:, None], 0)
             enough = above >= K
-            low = tl.maximum(low, tl.max(tl.where(enough, threshold, -0x80000000), 1))
-            high = tl.minimum(high, tl.min(tl.where(enough, 0x80000000, threshold), 1))
-            above_low = tl.minimum(above_low, tl.min(tl.where(enough, above, 0x7FFFFFFF), 1))
-            above_high = tl.maximum(above_high, tl.max(tl.where(enough, 0, above), 1))
+            low = tl.maximum(low, tl.max(tl.where(cut & enough, threshold, -0x80000000), 1))
+            high = tl.minimum(high, tl.min(tl.where(cut & ~enough, threshold, 0x80000000), 1))
+            above_low = tl.minimum(above_low, tl.min(tl.where(cut & enough, above, 0x7FFFFFFF), 1))
+            above_high = tl.maximum(above_high, tl.max(tl.where(cut & ~enough, above, 0), 1))
             unfinished = tl.max(((above_low > K) & (high - low > 1)).to(tl.int32), 0)
 
     # Equal similarities, where they are too many: the smallest column up to which there are as many as wanted.
@@ -98,21 +101,21 @@ def choose_neighbours(
     unfinished = tl.max((above_low > K).to(tl.int32), 0)
     for _ in range(TIE_ROUNDS):
         if unfinished > 0:
-            threshold = before[:, None] + (last - before)[:, None] * (step + 1)[None, :] // (T + 1)  # [BM, T]
-            below = tl.zeros([BM, T], tl.int32)
+            threshold = before[:, None] + (last - before)[:, None] * step // PARTS  # [BM, PARTS]
+            below = tl.zeros([BM, PARTS], tl.int32)
             for first in range(0, N, BN):
                 if IN_REGISTERS:
                     order = kept
                 else:
                     order = similarity_order(nodes, row, first + lane, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
                 equal = (order >= lowest) & (order <= highest)
-                for t in tl.static_range(T):
-                    at = before + (last - before) * (t + 1) // (T + 1)
+                for t in range(1, PARTS):
+                    at = before + (last - before) * t // PARTS
                     count = tl.sum((equal & ((first + lane)[None, :] <= at[:, None])).to(tl.int32), 1)
-                    below += tl.where(step[None, :] == t, count[:, None], 0)
+                    below += tl.where(step == t, count[:, None], 0)
             enough = below >= wanted[:, None]
-            last = tl.minimum(last, tl.min(tl.where(enough, threshold, N), 1))
-            before = tl.maximum(before, tl.max(tl.where(enough, -1, threshold), 1))
+            last = tl.minimum(last, tl.min(tl.where(cut & enough, threshold, N), 1))
+            before = tl.maximum(before, tl.max(tl.where(cut & ~enough, threshold, -1), 1))
             unfinished = tl.max((last - before > 1).to(tl.int32), 0)
 
     words = tl.cdiv(N, 32)
@@ -124,8 +127,8 @@ def choose_neighbours(
         else:
             order = similarity_order(nodes, row, column, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
         chosen = (order > highest) | ((order >= lowest) & (column[None, :] <= last[:, None]))
-        bit = (chosen & (column < N)[None, :]).to(tl.int32) << (lane & 31)[None, :]
-        word = tl.sum(tl.reshape(bit, (BM, BN // 32, 32)), 2)  # [BM, BN // 32]
+        flag = tl.reshape(chosen.to(tl.int8), (BM, BN // 32, 32))
+        word = tl.sum(flag.to(tl.int32) << tl.arange(0, 32)[None, None, :], 2)  # [BM, BN // 32]
         number = first // 32 + tl.arange(0, BN // 32)
         to = bits + number[None, :] * N + row[:, None]
         tl.store(to, word, mask=(row < N)[:, None] & (number < words)[None, :])
@@ -162,7 +165,7 @@ def plan_choice(nodes: Tensor, k: int) -> tuple[list[Launch], Tensor, Tensor]:
     in_registers = num_nodes <= RESIDENT
     block = 16
     # A round in registers is cheap, and halving then needs the fewest comparisons; else rounds are what costs.
-    thresholds = 1 if in_registers else 16
+    parts = 2 if in_registers else 16
     choice = Launch(
         kernel=choose_neighbours,
         programs=windows * -(-num_nodes // block),
@@ -172,11 +175,11 @@ def plan_choice(nodes: Tensor, k: int) -> tuple[list[Launch], Tensor, Tensor]:
         },
         constants={
             **{"BM": block, "BN": padded if in_registers else 128, "BC": CHANNELS},
-            **{"T": thresholds, "IN_REGISTERS": in_registers},
-            **{"ROUNDS": _rounds(2**32, thresholds), "TIE_ROUNDS": _rounds(num_nodes, thresholds)},
+            **{"PARTS": parts, "IN_REGISTERS": in_registers},
+            **{"ROUNDS": _rounds(2**32, parts), "TIE_ROUNDS": _rounds(num_nodes, parts)},
             **{"ALIGN": alignment(nodes), "PRECISION": dot_precision(nodes)},
         },
-        num_warps=max(4, padded // 64) if in_registers else 4,
+        num_warps=max(4, padded // 64) if in_registers else 8,
         # Loads in advance would take the registers that the similarities need.
         num_stages=1,
     )
@@ -201,10 +204,9 @@ def choose(nodes: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return index, bits
 
 
-def _rounds(values: int, thresholds: int) -> int:
+def _rounds(values: int, parts: int) -> int:
     """Rounds that narrow an interval of so many whole numbers down to one."""
-    rounds, width = 0, values
-    while width > 1:
-        # The widest of the parts that the thresholds, rounded down, cut the interval into.
-        rounds, width = rounds + 1, -(-width // (thresholds + 1))
+    rounds = 0
+    while values > 1:
+        rounds, values = rounds + 1, -(-values // parts)
     return rounds

@@ -70,7 +70,7 @@ def lists_forward(
 
 @triton.jit
 def lists_backward_queries(
-    q, k, v, index, table, out, lse, grad_out, delta, grad_q, sum_k, sum_v, sum_table,
+    q, k, v, index, table, out, lse, grad_out, delta, grad_q, sum_table,
     stride_qw, stride_qh, stride_qn, stride_kw, stride_kh, stride_kn, stride_vw, stride_vh, stride_vn,
     stride_ow, stride_oh, stride_on, stride_gw, stride_gh, stride_gn, stride_dw, stride_dh, stride_dn,
     stride_iw, stride_in,
@@ -78,7 +78,7 @@ def lists_backward_queries(
     D: tl.constexpr, BD: tl.constexpr, BQ: tl.constexpr, BK: tl.constexpr, BIAS: tl.constexpr, ALIGN: tl.constexpr,
     ATOMIC: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of q, and delta [W, H, N] = out . grad_out; with ATOMIC the sums for k, v and the table as well."""
+    """Gradient of q, and delta [W, H, N] = out . grad_out; with ATOMIC the sum for the table as well."""
     program = tl.program_id(0)
     blocks = tl.cdiv(N, BQ)
     head = program // blocks % H
@@ -116,14 +116,7 @@ def lists_backward_queries(
         grad_score = weight * (grad_weight - delta_tile[:, None])  # [BQ, BK]
         acc += tl.sum(grad_score[:, :, None] * k_tile, 1)
         if ATOMIC:
-            column = tl.arange(0, BD)[None, None, :]
-            to = plane * N * D + key[:, :, None] * D + column
-            mask = valid[:, :, None] & (column < D)
-            tl.atomic_add(sum_v + to, weight[:, :, None] * grad_out_tile[:, None, :], mask=mask, sem="relaxed")
-            grad_k = grad_score[:, :, None] * (q_tile * scale)[:, None, :]
-            tl.atomic_add(sum_k + to, grad_k, mask=mask, sem="relaxed")
-            if BIAS:
-                tl.atomic_add(sum_table + entry, grad_score, mask=valid, sem="relaxed")
+            tl.atomic_add(sum_table + entry, grad_score, mask=valid, sem="relaxed")
 
     base = grad_q + window * stride_dw + head * stride_dh
     store_rows(base, query, stride_dn, inside, acc * scale, D, BD, ALIGN)
@@ -214,31 +207,30 @@ def plan_backward_queries(
     grad_out: Tensor,
     delta: Tensor,
     grad_q: Tensor,
-    sums: tuple[Tensor, Tensor, Tensor | None] | None = None,
+    sum_table: Tensor | None = None,
 ) -> Launch:
     """Launch that writes the gradient of q and delta [W, H, N].
 
-    With sums, float32 and zero at first, it adds up the gradients of k, v [W, H, N, D] and of the table [H, E] there by
-    atomic additions, whose order, and so the last bits of the result, changes from run to run.
+    With sum_table [H, E], float32 and zero at first, the gradient of the table is added up there by atomic additions,
+    whose order, and so the last bits of the result, changes from run to run.
     """
     width = padded_width(q)
     neighbours = _neighbours_at_once(width)
     queries = TILE // (width * neighbours)
-    sum_k, sum_v, sum_table = sums or (None, None, None)
     return Launch(
         kernel=lists_backward_queries,
         programs=count_programs(q, queries),
         arguments={
             **{"q": q, "k": k, "v": v, "index": index, "table": table, "out": out, "lse": lse},
             **{"grad_out": grad_out, "delta": delta, "grad_q": grad_q},
-            **{"sum_k": sum_k, "sum_v": sum_v, "sum_table": sum_table},
+            **{"sum_table": sum_table},
             **strides(q=q, k=k, v=v, o=out, g=grad_out, d=grad_q),
             **_list_arguments(index),
             **sizes(q, scale),
         },
         constants={
             **constants(q, k, v, out, grad_out, grad_q, bias=table is not None),
-            **{"BQ": queries, "BK": neighbours, "ATOMIC": sums is not None},
+            **{"BQ": queries, "BK": neighbours, "ATOMIC": sum_table is not None},
         },
     )
 
