@@ -29,7 +29,7 @@ from triton.compiler import ASTSource
 
 from kgt_lightning.kernel_work import GPUS, Setting, least_time, work_of
 from kgt_lightning.ops import KeyGraph
-from kgt_lightning.ops.triton_attention import plan_backward, plan_forward
+from kgt_lightning.ops.triton_attention import choose_schedule, plan_backward, plan_forward
 from kgt_lightning.ops.triton_graph import plan_choice
 from kgt_lightning.ops.triton_launch import Launch
 
@@ -80,10 +80,10 @@ def problems(kernel: str, target: str, usage: Usage) -> list[str]:
 
 
 def plan_launches(setting: Setting) -> dict[str, Launch]:
-    """Every launch of both schedules, of both backward passes, and of the constructor, by name."""
+    """Every launch that ``auto`` may choose, of both schedules and both backward passes, and of the constructor."""
     windows, heads, num_nodes, width = setting.windows, setting.heads, setting.num_nodes, setting.width
 
-    def attention(schedule: str, k: int, *, deterministic: bool) -> list[Launch]:
+    def attention(schedule: str, k: int, num_nodes: int = num_nodes, *, deterministic: bool) -> list[Launch]:
         # The views of one projection that a model passes on.
         qkv = torch.empty(windows, num_nodes, 3, heads, width, dtype=setting.dtype, device="meta")
         q, key, v = qkv.permute(2, 0, 3, 1, 4)
@@ -98,23 +98,21 @@ def plan_launches(setting: Setting) -> dict[str, Launch]:
         nodes = torch.empty(windows, num_nodes, setting.channels, dtype=setting.dtype, device="meta")
         return plan_choice(nodes, setting.few)[0]
 
-    lists = attention("lists", setting.few, deterministic=True)
-    atomic = attention("lists", setting.few, deterministic=False)
-    blocks = attention("blocks", setting.many, deterministic=True)
-    choice, listing = constructor(num_nodes)
-    return {
-        "lists: forward": lists[0],
-        "lists: dq": lists[1],
-        "lists: dk, dv": lists[2],
-        "lists: dq, dbias by atomics": atomic[1],
-        "blocks: forward": blocks[0],
-        "blocks: dq": blocks[1],
-        "blocks: dk, dv": blocks[2],
-        "dbias": blocks[3],
-        "graph: choice": choice,
-        "graph: choice, large window": constructor(setting.large)[0],
-        "graph: list": listing,
-    }
+    launches = dict(
+        zip(
+            ("lists: forward", "lists: dq", "lists: dk, dv", "dbias"),
+            attention("lists", setting.few, deterministic=True),
+            strict=True,
+        )
+    )
+    launches["lists: dq, dbias by atomics"] = attention("lists", setting.few, deterministic=False)[1]
+    if choose_schedule(setting.many, num_nodes, setting.dtype, width) == "blocks":
+        names = ("blocks: forward", "blocks: dq", "blocks: dk, dv", "dbias")
+        launches |= zip(names, attention("blocks", setting.many, deterministic=True), strict=True)
+    launches["dbias, large window"] = attention("lists", setting.few, setting.large, deterministic=True)[3]
+    launches["graph: choice"], launches["graph: list"] = constructor(num_nodes)
+    launches["graph: choice, large window"] = constructor(setting.large)[0]
+    return launches
 
 
 def compile_launch(launch: Launch, target: Target) -> Usage:

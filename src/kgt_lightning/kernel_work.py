@@ -103,13 +103,21 @@ def work_of(kernel: str, setting: Setting) -> Work:
         vector = edges * (2 * products * setting.width + 20 + atomics)
         return Work(vectors * rows * row + 8 * rows + index, cache, 0, vector, edges, half)
 
-    def blocks(vectors: int, products: int, loaded: int) -> Work:
+    def blocks(vectors: int, products: int) -> Work:
         # Each program of 64 nodes loads the rows of all others, and their bits; softmax, mask and bias take about
         # 12 operations a pair.
-        cache = pairs / 64 * loaded * row + rows / 64 * setting.num_nodes * 8 + 4 * pairs
+        cache = pairs / 64 * (2 * row + 8) + 4 * pairs
         return Work(
             vectors * rows * row + 8 * rows + bits, cache, 2 * products * pairs * padded, 12 * pairs, pairs, half
         )
+
+    def table_gradient(num_nodes: int) -> Work:
+        rows = setting.windows * setting.heads * num_nodes
+        pairs = rows * num_nodes
+        # Each tile of 32 x 32 pairs loads 4 x 32 rows, and a word of bits a pair.
+        cache = pairs * (4 / 32 * row + 4)
+        memory = 4 * rows * row + 8 * rows + setting.windows * num_nodes**2 / 8
+        return Work(memory, cache, 2 * 2 * pairs * padded, 12 * pairs, pairs, half)
 
     def choice(num_nodes: int, *, in_registers: bool) -> Work:
         scores = setting.windows * num_nodes**2
@@ -126,10 +134,11 @@ def work_of(kernel: str, setting: Setting) -> Work:
         "lists: dq": lists(6, 3),
         "lists: dk, dv": lists(6, 4),
         "lists: dq, dbias by atomics": lists(6, 3, atomics=1),
-        "blocks: forward": blocks(4, 2, 2),
-        "blocks: dq": blocks(6, 3, 2),
-        "blocks: dk, dv": blocks(6, 4, 2),
-        "dbias": blocks(4, 2, 8),
+        "blocks: forward": blocks(4, 2),
+        "blocks: dq": blocks(6, 3),
+        "blocks: dk, dv": blocks(6, 4),
+        "dbias": table_gradient(setting.num_nodes),
+        "dbias, large window": table_gradient(setting.large),
         "graph: choice": choice(setting.num_nodes, in_registers=True),
         "graph: choice, large window": choice(setting.large, in_registers=False),
         "graph: list": Work(

@@ -6,8 +6,8 @@ same 2M-1 entries, so that their gradients add up in one tile, whose diagonals a
 needed.
 
 Shapes: W windows, H heads, N = M*M nodes, D head width (BD padded to a power of two), B blocks of BLOCK nodes,
-BX nodes of a window row. A program owns BLOCK nodes and meets the others STEP at a time. Scores are kept in base 2: lse
-is log2 of the sum of 2**score.
+BX nodes of a window row, BC entries of a head. A program owns BLOCK nodes and meets the others STEP at a time. Scores
+are kept in base 2: lse is log2 of the sum of 2**score.
 """
 
 import triton
@@ -17,10 +17,12 @@ from torch import Tensor
 from kgt_lightning.ops.graph_forms import BLOCK, PackedGraph
 from kgt_lightning.ops.triton_launch import (
     Launch,
+    alignment,
     constants,
     count_programs,
     dot_precision,
     next_power,
+    padded_width,
     sizes,
     strides,
 )
@@ -199,7 +201,7 @@ def backward_bias(
     stride_qw, stride_qh, stride_qn, stride_kw, stride_kh, stride_kn, stride_vw, stride_vh, stride_vn,
     stride_gw, stride_gh, stride_gn,
     scale, H, N, M, W, windows_each,
-    D: tl.constexpr, BD: tl.constexpr, BX: tl.constexpr, ALIGN: tl.constexpr, PRECISION: tl.constexpr,
+    D: tl.constexpr, BC: tl.constexpr, BX: tl.constexpr, ALIGN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradient of the table, in parts [groups of windows * blocks of a row squared, H, 2M-1, 2M-1], zero at first."""
     program = tl.program_id(0)
@@ -235,18 +237,23 @@ def backward_bias(
         k_base = k + window * stride_kw + head * stride_kh
         v_base = v + window * stride_vw + head * stride_vh
         g_base = grad_out + window * stride_gw + head * stride_gh
-        q_tile = load_rows(q_base, query, stride_qn, query_x < M, D, BD, ALIGN)  # [BX, BD]
-        k_tile = load_rows(k_base, key, stride_kn, key_x < M, D, BD, ALIGN)
-        v_tile = load_rows(v_base, key, stride_vn, key_x < M, D, BD, ALIGN)
-        grad_out_tile = load_rows(g_base, query, stride_gn, query_x < M, D, BD, ALIGN)
         words = bits + (window * tl.cdiv(N, 32) + key[None, :] // 32) * N + query[:, None]
         edge = ((tl.load(words, mask=pair, other=0) >> (key[None, :] & 31)) & 1) != 0
         at = (window * H + head) * N + query
         lse_tile = tl.load(lse + at, mask=query_x < M, other=0.0)
         delta_tile = tl.load(delta + at, mask=query_x < M, other=0.0)
-        score = dot(q_tile, tl.trans(k_tile), None, PRECISION) * (scale * 1.4426950408889634) + bias
+        score = tl.zeros([BX, BX], tl.float32)
+        grad_weight = tl.zeros([BX, BX], tl.float32)
+        for first in range(0, D, BC):
+            q_tile = load_rows(q_base + first, query, stride_qn, query_x < M, D - first, BC, ALIGN)  # [BX, BC]
+            k_tile = load_rows(k_base + first, key, stride_kn, key_x < M, D - first, BC, ALIGN)
+            score = dot(q_tile, tl.trans(k_tile), score, PRECISION)
+        for first in range(0, D, BC):
+            v_tile = load_rows(v_base + first, key, stride_vn, key_x < M, D - first, BC, ALIGN)
+            grad_out_tile = load_rows(g_base + first, query, stride_gn, query_x < M, D - first, BC, ALIGN)
+            grad_weight = dot(grad_out_tile, tl.trans(v_tile), grad_weight, PRECISION)
+        score = score * (scale * 1.4426950408889634) + bias
         weight = tl.where(edge, tl.exp2(score - lse_tile[:, None]), 0.0)
-        grad_weight = dot(grad_out_tile, tl.trans(v_tile), None, PRECISION)
         acc += weight * (grad_weight - delta_tile[:, None])
 
     # Each diagonal of the tile is one entry of the table.
@@ -358,15 +365,13 @@ def plan_backward_bias(
     size = sizes(q, scale)
     side = int(size["M"])
     offsets = 2 * side - 1
-    block = min(64, max(16, next_power(side)))
+    block = min(32, max(16, next_power(side)))
     row_blocks = -(-side // block)
     # A few programs for every multiprocessor of a large GPU; more would only make more parts to sum.
     groups = min(windows, max(1, 2048 // (offsets * heads * row_blocks**2)))
     windows_each = -(-windows // groups) if groups else 0
     parts = groups * row_blocks**2
     partial = q.new_zeros((parts, heads, offsets, offsets), dtype=lse.dtype)
-    constant = constants(q, k, v, grad_out, bias=True)
-    del constant["BIAS"]
     launch = Launch(
         kernel=backward_bias,
         programs=parts * heads * offsets,
@@ -377,7 +382,11 @@ def plan_backward_bias(
             **size,
             **{"W": windows, "windows_each": windows_each},
         },
-        constants={**constant, "BX": block, "PRECISION": dot_precision(q)},
+        constants={
+            # Wide heads are taken in parts, so that their tiles fit into registers.
+            **{"D": q.shape[-1], "BC": min(padded_width(q), 128 // q.element_size()), "BX": block},
+            **{"ALIGN": alignment(q, k, v, grad_out), "PRECISION": dot_precision(q)},
+        },
         num_warps=4,
     )
     return launch, partial

@@ -5,7 +5,7 @@ import triton.language as tl
 
 
 @triton.jit
-def load_rows(base, rows, stride, valid, D: tl.constexpr, BD: tl.constexpr, ALIGN: tl.constexpr):
+def load_rows(base, rows, stride, valid, D, BD: tl.constexpr, ALIGN: tl.constexpr):
     """[R, BD]: the vectors of the rows [R]; zero where a row is not valid, and beyond the width D."""
     columns = tl.arange(0, BD)
     pointers = base + rows[:, None] * stride + columns[None, :]
