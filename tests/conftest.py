@@ -1,7 +1,9 @@
-"""Photographs and reference data that several tests use; nothing is downloaded."""
+"""Photographs and reference data that several tests use, nothing is downloaded; Triton without a GPU."""
 
+import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,14 @@ from kgt_lightning.train import train
 
 # Several test processes share the cores; what is computed here is too small for threads.
 torch.set_num_threads(1)
+
+# Without a GPU Triton's kernels run under its interpreter, which must be on when triton and the kernels are imported.
+# It does not stay on, so that tests which do not ask for it see an ordinary machine without a GPU.
+if find_spec("triton") is not None and not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+    from kgt_lightning.ops import triton_graph, triton_lists, triton_packed  # noqa: F401
+
+    del os.environ["TRITON_INTERPRET"]
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
 
