@@ -15,19 +15,20 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
-from kgt_lightning.entry import CONF_DIR
-from kgt_lightning.train import train
-
-# Several test processes share the cores; what is computed here is too small for threads.
-torch.set_num_threads(1)
-
 # Without a GPU Triton's kernels run under its interpreter, which must be on when triton and the kernels are imported.
-# It does not stay on, so that tests which do not ask for it see an ordinary machine without a GPU.
+# It does not stay on, so that tests which do not ask for it see an ordinary machine without a GPU. This comes before
+# the imports below, of which some import triton.
 if find_spec("triton") is not None and not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
     from kgt_lightning.ops import triton_graph, triton_lists, triton_packed  # noqa: F401
 
     del os.environ["TRITON_INTERPRET"]
+
+from kgt_lightning.entry import CONF_DIR
+from kgt_lightning.train import train
+
+# Several test processes share the cores; what is computed here is too small for threads.
+torch.set_num_threads(1)
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
 
