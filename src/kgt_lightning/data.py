@@ -284,7 +284,9 @@ class RestorationData(lightning.LightningDataModule, ABC):
 
     def _one_by_one(self, images: WholeImages) -> DataLoader[Sample]:
         trainer = self._trainer()
-        own = range(trainer.global_rank, len(images), trainer.world_size)
+        # Every process needs an image, or Lightning stops; one that several were given is counted once.
+        given = range(trainer.global_rank, max(len(images), trainer.world_size), trainer.world_size)
+        own = [position % len(images) for position in given]
         return DataLoader(images, sampler=own, batch_size=1, collate_fn=_single, **self._loading())
 
     def _loading(self) -> dict[str, Any]:

@@ -75,11 +75,15 @@ def weights_and_biases(*, project: str, name: str, group: str | None, tags: list
     """Logger to Weights & Biases: online with an account, offline without one, to be sent later by ``wandb sync``."""
     import wandb
 
-    offline = "WANDB_MODE" not in os.environ and not wandb.api.api_key
-    if offline:
+    mode = os.environ.get("WANDB_MODE")
+    # Lightning's offline logger sets the mode "dryrun", which the next job of a multirun then finds.
+    offline = mode in ("offline", "dryrun") or (mode is None and not wandb.login(prompt=False, verify=False))
+    if offline and mode is None:
         rank_zero_info("wandb: no account on this machine, the run is kept offline in %s/wandb", folder)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    return WandbLogger(project=project, name=name, group=group, tags=tags, save_dir=folder, offline=offline)
+    # What Lightning's own argument sets in the environment, wandb no longer reads after the login.
+    given: dict[str, Any] = {"mode": "offline"} if offline else {}
+    return WandbLogger(project=project, name=name, group=group, tags=tags, save_dir=folder, offline=offline, **given)
 
 
 @contextmanager
@@ -90,6 +94,7 @@ def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
         yield
         failed = False
     finally:
-        for logger in loggers:
-            if isinstance(logger, WandbLogger):
-                logger.experiment.finish(exit_code=int(failed))
+        if any(isinstance(logger, WandbLogger) for logger in loggers):
+            import wandb
+
+            wandb.finish(exit_code=int(failed))

@@ -5,12 +5,13 @@ import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.utils import get_object
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 MISTAKES = (HydraException, OmegaConfBaseException, MisconfigurationException, ValueError, OSError)
@@ -84,13 +85,14 @@ def _composed(conf: Path, config_name: str, arguments: Sequence[str]) -> DictCon
 def _keys(node: DictConfig, prefix: str = "") -> list[str]:
     """Dotted names of all settings; what is interpolated is named where it is written."""
     names = []
-    for key in node:
+    keys: list[Any] = list(node)
+    for key in keys:
         if str(key).startswith("_"):
             continue
         names.append(f"{prefix}{key}")
         if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
             child = node[key]
-            if isinstance(child, DictConfig) and not isinstance(child, ListConfig):
+            if isinstance(child, DictConfig):
                 names += _keys(child, f"{prefix}{key}.")
     return names
 

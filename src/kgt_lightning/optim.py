@@ -71,6 +71,6 @@ class AdamW:
             parameters, lr=self.lr, betas=(first, second), weight_decay=self.weight_decay, fused=True
         )
         # A fused optimiser offers to unscale gradients by itself; mixed precision would then refuse to clip them.
-        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        optimizer._step_supports_amp_scaling = False
         factor: Callable[[int], float] = partial(self.schedule.factor, max_steps=max_steps)
         return optimizer, LambdaLR(optimizer, factor)

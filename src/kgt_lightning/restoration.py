@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import lightning
 import numpy as np
@@ -26,27 +27,34 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "charb
 
 
 class Scores(Metric):
-    """Scores of every image of a set, each image once, however many processes were given it."""
+    """Scores of every image of a set, each image once, however many processes were given it.
+
+    Args:
+        images: of the set.
+        number: of scores for each image.
+
+    """
 
     full_state_update = False
-    indices: Tensor
-    values: Tensor
+    sums: Tensor
+    counts: Tensor
 
-    def __init__(self, *, number: int) -> None:
+    def __init__(self, *, images: int, number: int) -> None:
         super().__init__()
-        # Tensors instead of lists: processes that were given no image have something to send as well.
-        self.add_state("indices", torch.empty(0, dtype=torch.long), dist_reduce_fx="cat")
-        self.add_state("values", torch.empty(0, number), dist_reduce_fx="cat")
+        # A place for every image in every process: also one that was given none has something to add.
+        # float32 is enough for thousandths of a decibel, and every device has it.
+        self.add_state("sums", torch.zeros(images, number), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(images, 1), dist_reduce_fx="sum")
 
     def update(self, index: int, values: Tensor) -> None:
         """Take the scores [number] of the image at this position of the set."""
-        self.indices = torch.cat([self.indices, torch.tensor([index], device=self.device)])
-        # float32 is enough for thousandths of a decibel, and every device has it.
-        self.values = torch.cat([self.values, values[None].to(self.values)])
+        self.sums[index] += values.to(self.sums)
+        self.counts[index] += 1
 
     def compute(self) -> dict[int, list[float]]:
         """Scores by position in the set."""
-        return dict(zip(self.indices.tolist(), self.values.tolist(), strict=True))
+        means = (self.sums / self.counts).tolist()
+        return {index: means[index] for index in self.counts[:, 0].nonzero()[:, 0].tolist()}
 
 
 class RestorationModule(lightning.LightningModule, ABC):
@@ -125,7 +133,7 @@ class RestorationModule(lightning.LightningModule, ABC):
 
     def on_validation_start(self) -> None:
         """Begin a new list of scores."""
-        self.scores = [Scores(number=4).to(self.device)]
+        self.scores = [self._scores_of(self.trainer.val_dataloaders)]
 
     def validation_step(self, sample: Sample, batch_idx: int) -> Tensor:
         """Restored image; it is scored."""
@@ -140,7 +148,7 @@ class RestorationModule(lightning.LightningModule, ABC):
 
     def on_test_start(self) -> None:
         """Begin a list of scores for each test set."""
-        self.scores = [Scores(number=4).to(self.device) for _ in self.trainer.test_dataloaders or []]
+        self.scores = [self._scores_of(loader) for loader in self.trainer.test_dataloaders or []]
 
     def test_step(self, sample: Sample, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Restored image; it is scored."""
@@ -154,6 +162,9 @@ class RestorationModule(lightning.LightningModule, ABC):
         """Optimiser, and a scheduler that goes by steps."""
         optimizer, scheduler = self.optim(self.parameters(), self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _scores_of(self, loader: Any) -> Scores:
+        return Scores(images=len(loader.dataset), number=4).to(self.device)
 
     def _restore_and_score(self, sample: Sample, scores: Scores) -> Tensor:
         restored = self(sample.degraded).float()

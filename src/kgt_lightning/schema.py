@@ -25,7 +25,8 @@ def check_types(config: DictConfig) -> None:
         parameters = inspect.signature(target).parameters
         open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
         hints = _hints(target)
-        for key in node:
+        keys: list[Any] = list(node)
+        for key in keys:
             name = f"{section}.{key}" if section else key
             if key in ("_target_", "_partial_") or OmegaConf.is_missing(node, key):
                 continue
@@ -57,7 +58,8 @@ def _sections(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:
         return
     if "_target_" in node:
         yield name, node
-    for key in node:
+    keys: list[Any] = list(node)
+    for key in keys:
         if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
             yield from _sections(node[key], f"{name}.{key}" if name else str(key))
 
