@@ -1,7 +1,9 @@
-"""Photographs and reference data that several tests use; nothing is downloaded."""
+"""Photographs and reference data that several tests use, nothing is downloaded; Triton without a GPU."""
 
+import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,15 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
+
+# Without a GPU Triton's kernels run under its interpreter, which must be on when triton and the kernels are imported.
+# It does not stay on, so that tests which do not ask for it see an ordinary machine without a GPU. This comes before
+# the imports below, of which some import triton.
+if find_spec("triton") is not None and not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+    from kgt_lightning.ops import triton_graph, triton_lists, triton_packed  # noqa: F401
+
+    del os.environ["TRITON_INTERPRET"]
 
 from kgt_lightning.entry import CONF_DIR
 from kgt_lightning.train import train

@@ -39,15 +39,19 @@ def measure(config: DictConfig, device: torch.device) -> Iterator[dict[str, Any]
     common = {"device": device, "seconds": config.seconds}
     settings = {"dtype": DTYPES[config.dtype], **common}
     if config.what == "attention":
-        return bench_attention(**OmegaConf.to_object(config.attention), **settings)
+        return bench_attention(**_options(config.attention), **settings)
     if config.what == "graph":
-        return bench_graph(**OmegaConf.to_object(config.graph), **settings)
+        return bench_graph(**_options(config.graph), **settings)
     if config.what == "model":
-        make = partial(instantiate, config.model)
-        return bench_model(make_backbone=make, **OmegaConf.to_object(config.whole_model), **common)
+        return bench_model(make_backbone=partial(instantiate, config.model), **_options(config.whole_model), **common)
     if config.what == "data":
-        return bench_data(make_data=partial(instantiate, config.data), **OmegaConf.to_object(config.pipeline))
+        return bench_data(make_data=partial(instantiate, config.data), **_options(config.pipeline))
     raise ValueError(f"what={config.what} is unknown: choose attention, graph, model or data")
+
+
+def _options(section: DictConfig) -> dict[str, Any]:
+    options: Any = OmegaConf.to_object(section)
+    return options
 
 
 @command("bench")

@@ -106,7 +106,9 @@ def last_checkpoint(config: DictConfig, folder: Path) -> str | None:
     last = folder / "checkpoints" / "last.ckpt"
     if not config.resume:
         if last.exists():
-            raise ValueError(f"{folder} already holds a run: go on with resume=true, or choose another run_dir")
+            raise ValueError(
+                f"{folder} already holds a run: go on with resume=true, or start another one with run=<name>"
+            )
         return None
     if not last.exists():
         log.info("resume=true, but there is no run to go on with: starting anew in %s", folder)

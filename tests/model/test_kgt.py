@@ -133,6 +133,7 @@ def test_levels_of_depths_and_heads_must_agree(make_restorer):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_compiled_model_computes_the_same(make_restorer):
     image = torch.rand(1, 3, 8, 8)
     expected = make_restorer(attention="mask")(image)

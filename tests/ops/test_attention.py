@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kgt_lightning.ops import available_implementations, build_key_graph, key_graph_attention, mask
+from kgt_lightning.ops import attention, available_implementations, build_key_graph, key_graph_attention, mask
 
 FAST = [name for name in available_implementations() if name != "reference"]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -113,6 +113,7 @@ def test_mask_works_on_many_windows_in_turns(monkeypatch):
 
 
 def test_auto_says_what_it_chose(caplog):
+    attention._say_once.cache_clear()  # it says the same only once in a process
     nodes, (q, k, v, _) = make_inputs(window=3)
     with caplog.at_level("INFO"):
         key_graph_attention(q, k, v, build_key_graph(nodes, 9), scale=1 / math.pi)

@@ -79,11 +79,12 @@ def bench_attention(
             graph = build_key_graph(features, neighbours)
             dense = measure(F.scaled_dot_product_attention, (q, k_, v))
             yield {**common, "impl": "dense", "auto": False, **dense}
+            inputs = (q, k_, v, table) if bias else (q, k_, v)
+            attend = partial(_attend, graph=graph, scale=width**-0.5)
+            check = Check(attend, inputs, graph, backward=backward)
             for name in impls:
-                attend = partial(_attend, graph=graph, impl=name, scale=width**-0.5)
-                inputs = (q, k_, v, table) if bias else (q, k_, v)
-                check_against_reference(name, attend, inputs, graph, backward=backward)
-                ours = measure(attend, inputs)
+                check(name)
+                ours = measure(partial(attend, impl=name), inputs)
                 chosen, _ = choose_implementation(neighbours, nodes, device)
                 yield {**common, "impl": name, "auto": name == chosen, **ours, **_speedups(dense, ours)}
 
@@ -99,35 +100,39 @@ def make_inputs(
     return q, k, v, table
 
 
-def check_against_reference(
-    name: str, attend: Callable[..., Tensor], inputs: Sequence[Tensor], graph: KeyGraph, *, backward: bool
-) -> None:
-    """Compare output and gradients of the first window and at most two heads with the reference in float64.
+class Check:
+    """Compares implementations with the reference in float64, on the first window and at most two heads."""
 
-    Raises:
-        ValueError: if one differs by more than the tolerance of the data type, or is not finite.
+    def __init__(
+        self, attend: Callable[..., Tensor], inputs: Sequence[Tensor], graph: KeyGraph, *, backward: bool
+    ) -> None:
+        self.where = f"N={graph.num_nodes}, k={graph.k}"
+        self.tolerance = TOLERANCE[inputs[0].dtype]
+        self.inputs = [t[:1, :2] for t in inputs[:3]] + [table[:2] for table in inputs[3:]]
+        self.results = partial(_results, partial(attend, graph=KeyGraph(graph.index[:1])), backward=backward)
+        self.truth = self.results([t.double() for t in self.inputs], impl="reference")
 
-    """
-    *qkv, table = inputs if len(inputs) == 4 else (*inputs, None)
-    some = [t[:1, :2] for t in qkv] + ([] if table is None else [table[:2]])
-    first = KeyGraph(graph.index[:1])
-    try:
-        ours = _results(partial(attend, graph=first), some, backward=backward)
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            return  # the measurement will say so
-        raise
-    truth = partial(attend, graph=first, impl="reference")
-    theirs = _results(truth, [t.double() for t in some], backward=backward)
-    tolerance = TOLERANCE[qkv[0].dtype]
-    for what, mine, right in zip(["output", "dq", "dk", "dv", "dbias"], ours, theirs, strict=False):
-        # With one neighbour the gradients of q, k and the table are zero but for rounding.
-        error = ((mine.double() - right).norm() / right.norm().clamp_min(1e-3)).item()
-        if not error <= tolerance:
-            raise ValueError(
-                f"impl={name}: {what} differs from the reference by {error:.1e} at N={graph.num_nodes}, k={graph.k}"
-                f" (allowed {tolerance:.0e}): a wrong result is not timed"
-            )
+    def __call__(self, impl: str) -> None:
+        """Nothing; what runs out of memory passes, the measurement will say so.
+
+        Raises:
+            ValueError: if output or a gradient differs by more than the tolerance of the data type, or is not finite.
+
+        """
+        try:
+            ours = self.results(self.inputs, impl=impl)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return
+            raise
+        for what, mine, right in zip(["output", "dq", "dk", "dv", "dbias"], ours, self.truth, strict=False):
+            # With one neighbour the gradients of q, k and the table are zero but for rounding.
+            difference = ((mine.double() - right).norm() / right.norm().clamp_min(1e-3)).item()
+            if not difference <= self.tolerance:
+                raise ValueError(
+                    f"impl={impl}: {what} differs from the reference by {difference:.1e} at {self.where}"
+                    f" (allowed {self.tolerance:.0e}): a wrong result is not timed"
+                )
 
 
 def _generator(device: torch.device) -> torch.Generator:
@@ -138,10 +143,10 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor | None = None, **opti
     return key_graph_attention(q, k, v, bias_table=table, **options)
 
 
-def _results(attend: Callable[..., Tensor], inputs: Sequence[Tensor], *, backward: bool) -> list[Tensor]:
+def _results(attend: Callable[..., Tensor], inputs: Sequence[Tensor], *, impl: str, backward: bool) -> list[Tensor]:
     """Output, and the gradients of a sum that weighs each output differently."""
     inputs = [t.detach().requires_grad_(backward) for t in inputs]
-    out = attend(*inputs)
+    out = attend(*inputs, impl=impl)
     if not backward:
         return [out]
     weights = torch.linspace(-1, 1, out.numel(), dtype=torch.float64, device=out.device).view_as(out).to(out.dtype)

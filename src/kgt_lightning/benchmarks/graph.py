@@ -1,6 +1,7 @@
 """The constructor of the Key-Graph against the bare similarity product in the same run."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,10 +31,9 @@ def bench_graph(
         features = torch.randn(windows, nodes, channels, generator=generator, device=device).to(dtype)
         for neighbours in (each for each in k if each <= nodes):
             _check(features, neighbours)
-            product, product_mb, _ = time_and_memory(lambda x=features: x @ x.mT, device=device, seconds=seconds)
-            ours, ours_mb, status = time_and_memory(
-                lambda x=features, n=neighbours: build_key_graph(x, n), device=device, seconds=seconds
-            )
+            product, product_mb, _ = time_and_memory(partial(_similarity, features), device=device, seconds=seconds)
+            build = partial(build_key_graph, features, neighbours)
+            ours, ours_mb, status = time_and_memory(build, device=device, seconds=seconds)
             yield {
                 "device": device.type,
                 "dtype": str(dtype).removeprefix("torch."),
@@ -48,6 +48,10 @@ def bench_graph(
                 "ratio": ours / product if ours and product else None,
                 "status": status,
             }
+
+
+def _similarity(features: torch.Tensor) -> torch.Tensor:
+    return features @ features.mT
 
 
 def _check(features: torch.Tensor, k: int) -> None:

@@ -17,6 +17,8 @@ from kgt_lightning.ops.mask import mask_attention
 from kgt_lightning.ops.native import native_attention
 from kgt_lightning.ops.native_build import why_unavailable as why_no_native
 from kgt_lightning.ops.reference import reference_attention
+from kgt_lightning.ops.triton_attention import triton_attention, why_not_supported
+from kgt_lightning.ops.triton_launch import why_unavailable as why_no_triton
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +29,14 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "mask": mask_attention,
     "gather": gather_attention,
     "native": native_attention,
+    "triton": triton_attention,
 }
 
 # Why a machine may lack an implementation, in words, or None; those not named run everywhere.
-WHY_UNAVAILABLE: dict[str, Callable[[], str | None]] = {"native": why_no_native}
+WHY_UNAVAILABLE: dict[str, Callable[[], str | None]] = {
+    "native": why_no_native,
+    "triton": why_no_triton,
+}
 
 
 def available_implementations() -> list[str]:
@@ -68,13 +74,15 @@ def key_graph_attention(
     """
     _check_shapes(q, k, v, graph, bias_table)
     if impl == "auto":
-        impl, reason = choose_implementation(graph.k, graph.num_nodes, q.device)
+        impl, reason = choose_implementation(graph.k, graph.num_nodes, q.device, dtype=q.dtype, width=q.shape[-1])
         _say_once(impl, reason)
     _check_available(impl)
     return IMPLEMENTATIONS[impl](q, k, v, graph, scale=scale, bias_table=bias_table)
 
 
-def choose_implementation(k: int, num_nodes: int, device: torch.device) -> tuple[str, str]:
+def choose_implementation(
+    k: int, num_nodes: int, device: torch.device, *, dtype: torch.dtype = torch.float32, width: int = 1
+) -> tuple[str, str]:
     """Name of the implementation that ``auto`` takes for these sizes on this device, and the reason in words."""
     if device.type == "cpu":
         problem = why_no_native()
@@ -82,6 +90,12 @@ def choose_implementation(k: int, num_nodes: int, device: torch.device) -> tuple
             return "native", "compiled code that reads only the neighbours costs least on the CPU"
         name, reason = _choose_plain(k, num_nodes)
         return name, f"native is unavailable: {problem}; {reason}"
+    if device.type == "cuda":
+        problem = why_no_triton() or why_not_supported(dtype, width)
+        if problem is None:
+            return "triton", "fused kernels that keep no score in memory cost least on a GPU"
+        name, reason = _choose_plain(k, num_nodes)
+        return name, f"triton is not possible: {problem}; {reason}"
     return _choose_plain(k, num_nodes)
 
 

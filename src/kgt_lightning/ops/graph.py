@@ -10,7 +10,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from kgt_lightning.ops.graph_forms import PackedGraph, TransposedGraph, pack_bits, transpose
 from kgt_lightning.ops.select import most_similar
+from kgt_lightning.ops.triton_launch import DTYPES
+from kgt_lightning.ops.triton_launch import why_unavailable as why_no_triton
 
 
 def split_windows(features_BCHW: Tensor, window: int) -> Tensor:
@@ -41,6 +44,8 @@ class KeyGraph:
 
     index: Tensor
     """[W, N, K], integer (int32 from build_key_graph): the neighbours of each node, all different."""
+    bits: Tensor | None = None
+    """The same as :attr:`PackedGraph.bits`, where the constructor made both at once."""
 
     @property
     def k(self) -> int:
@@ -72,6 +77,16 @@ class KeyGraph:
         shape = (*self.index.shape[:-1], self.num_nodes)
         return torch.zeros(shape, dtype=torch.bool, device=self.index.device).scatter_(-1, self.index.long(), True)
 
+    @cached_property
+    def packed(self) -> PackedGraph:
+        """The graph as one bit per pair. Made once, when first asked for."""
+        return PackedGraph(pack_bits(self.index) if self.bits is None else self.bits)
+
+    @cached_property
+    def transposed(self) -> TransposedGraph:
+        """The nodes that each node is a neighbour of. Made once, when first asked for."""
+        return transpose(self.index)
+
 
 @torch.no_grad()
 def build_key_graph(nodes: Tensor, k: int) -> KeyGraph:
@@ -96,4 +111,8 @@ def build_key_graph(nodes: Tensor, k: int) -> KeyGraph:
     if k == num_nodes:
         everyone = torch.arange(num_nodes, dtype=torch.int32, device=nodes.device)
         return KeyGraph(everyone.expand(nodes.shape[0], num_nodes, num_nodes))
+    if nodes.is_cuda and why_no_triton() is None and nodes.dtype in DTYPES:
+        from kgt_lightning.ops.triton_graph import choose  # triton is not installed everywhere
+
+        return KeyGraph(*choose(nodes, k))
     return KeyGraph(most_similar(nodes, k))

@@ -30,7 +30,8 @@ def mask_attention(
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     bias_HNN = expand_bias(bias_table, graph.num_nodes).to(q.dtype)
     if no_strangers:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias_HNN, scale=scale)
+        # Masks of three dimensions would take the slow path.
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias_HNN[None], scale=scale)
     windows = max(1, CHUNK_BYTES // (bias_HNN.numel() * bias_HNN.element_size()))
     parts = zip(*(t.split(windows) for t in (q, k, v, graph.mask)), strict=True)
     return torch.cat(

@@ -439,40 +439,62 @@ int kgt_backward(const shape_t *shape, const tensor_t *q, const tensor_t *k, con
 
 #define LOWEST ((word)1 << (8 * sizeof(word) - 1))
 
-/* Integers in the order of the numbers: -0 equals 0, NaN comes last. The end is filled up with something lower still. */
-INLINE void ordered_keys(const real *row, int64_t count, int64_t padded, word *key) {
-  for (int64_t n = 0; n < count; n += LANES) {
-    vec x = {0};
-    memcpy(&x, row + n, (size_t)(count - n < LANES ? count - n : LANES) * sizeof(real));
-    const ivec bits = (ivec)(x + (real)0), number = x == x;
-    const ivec sorted = bits ^ ((bits >> (8 * sizeof(word) - 1)) & ~LOWEST);
-    *(ivec *)(key + n) = (sorted & number) | ((LOWEST + 1) & ~number);
-  }
-  for (int64_t n = count; n < padded; n++) key[n] = LOWEST;
+/* Integers in the order of the numbers: -0 equals 0, NaN comes last. */
+INLINE ivec ordered(vec x) {
+  const ivec bits = (ivec)(x + (real)0), number = x == x;
+  const ivec sorted = bits ^ ((bits >> (8 * sizeof(word) - 1)) & ~LOWEST);
+  return (sorted & number) | ((LOWEST + 1) & ~number);
 }
 
+/* Keys of a row, its end filled up with something lower still. */
+static void ordered_keys(const real *row, int64_t count, int64_t padded, word *key) {
+  int64_t n = 0;
+  for (; n + LANES <= count; n += LANES) {
+    vec x;
+    memcpy(&x, row + n, sizeof(x)); /* rows need not be aligned */
+    *(ivec *)(key + n) = ordered(x);
+  }
+  if (n < count) {
+    vec x = {0};
+    memcpy(&x, row + n, (size_t)(count - n) * sizeof(real));
+    *(ivec *)(key + n) = ordered(x);
+  }
+  for (n = count; n < padded; n++) key[n] = LOWEST;
+}
+
+/* Keys are filled up to a multiple of this. */
+#define KEYS (4 * 16)
+
 static int64_t count_from(const word *key, int64_t padded, word threshold) {
-  ivec total = {0};
-  for (int64_t n = 0; n < padded; n += LANES) total -= *(const ivec *)(key + n) >= threshold;
+  ivec total[4] = {{0}};
+  for (int64_t n = 0; n < padded; n += 4 * LANES)
+#pragma GCC unroll 4
+    for (int part = 0; part < 4; part++) total[part] -= *(const ivec *)(key + n + part * LANES) >= threshold;
+  const ivec sum = (total[0] + total[1]) + (total[2] + total[3]);
   int64_t result = 0;
-  for (int lane = 0; lane < LANES; lane++) result += total[lane];
+  for (int lane = 0; lane < LANES; lane++) result += sum[lane];
   return result;
 }
 
-/* The k largest of a row: the places in rising order; of equal numbers the first. `found` has room for padded + 1. */
-static void select_row(const word *key, int64_t count, int64_t padded, int64_t k, int32_t *found) {
-  word low = LOWEST + 1, high = key[0];
-  for (int64_t n = 1; n < padded; n++) high = key[n] > high ? key[n] : high;
-  /* At least k keys reach `low`, fewer than k exceed `high`; halve the distance. No number's key is the largest integer. */
+/* The k largest of a row: the places in rising order; of equal numbers the first. `found` has room for padded + 1. The search
+ * starts at `guess`, for speed alone, and returns where it ended: rows that follow each other have similar thresholds. */
+static word select_row(const word *key, int64_t count, int64_t padded, int64_t k, word guess, int32_t *found) {
+  /* At least k keys reach `low`, fewer than k reach `high`. */
+  word low = LOWEST + 1, high = ~LOWEST, probe = guess;
   int64_t reach = count;
-  high++;
+  uint64_t step = (uint64_t)1 << (MANTISSA - 5);
+  int above = 0, below = 0;
   while (reach != k && (uint64_t)high - (uint64_t)low > 1) {
-    const word middle = (word)((uint64_t)low + ((uint64_t)high - (uint64_t)low) / 2);
-    const int64_t reaching = count_from(key, padded, middle);
+    if (probe <= low || probe >= high || (above && below))
+      probe = (word)((uint64_t)low + ((uint64_t)high - (uint64_t)low) / 2);
+    const int64_t reaching = count_from(key, padded, probe);
     if (reaching >= k)
-      low = middle, reach = reaching;
+      low = probe, reach = reaching, below = 1;
     else
-      high = middle;
+      high = probe, above = 1;
+    /* Away from the guess in growing steps until the threshold lies between two of them, then by halves. */
+    probe = reaching >= k ? (word)((uint64_t)low + step) : (word)((uint64_t)high - step);
+    step *= 4;
   }
   /* Past the last tie that has room only larger keys count; one comparison a key keeps the loop free of branches. */
   int64_t end_of_ties = padded, taken = 0;
@@ -482,11 +504,12 @@ static void select_row(const word *key, int64_t count, int64_t padded, int64_t k
   }
   for (int64_t n = 0; n < end_of_ties; n++) found[taken] = (int32_t)n, taken += key[n] >= low;
   for (int64_t n = end_of_ties; n < padded; n++) found[taken] = (int32_t)n, taken += key[n] > low;
+  return low;
 }
 
 /* index: [rows, k], the k largest of each row of the similarity [rows, count], whose rows are contiguous. */
 int kgt_select(const real *similarity, int64_t rows, int64_t count, int64_t k, int32_t *index, int64_t threads) {
-  const int64_t padded = (count + 15) / 16 * 16, keys = padded * (int64_t)sizeof(word), found = aligned((padded + 1) * 4);
+  const int64_t padded = (count + KEYS - 1) / KEYS * KEYS, keys = padded * (int64_t)sizeof(word), found = aligned((padded + 1) * 4);
   int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
   {
@@ -494,11 +517,12 @@ int kgt_select(const real *similarity, int64_t rows, int64_t count, int64_t k, i
     failed = !memory;
     word *key = (word *)(((uintptr_t)memory + 63) / 64 * 64);
     int32_t *places = (int32_t *)((char *)key + keys);
+    word guess = 0;
 #pragma omp for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
       if (!memory) continue;
       ordered_keys(similarity + row * count, count, padded, key);
-      select_row(key, count, padded, k, places);
+      guess = select_row(key, count, padded, k, guess, places);
       memcpy(index + row * k, places, (size_t)k * sizeof(int32_t));
     }
     free(memory);

@@ -3,8 +3,6 @@
 Shapes: W windows, N nodes, K neighbours, C channels, R rows worked on at once.
 """
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -39,20 +37,29 @@ def largest_of_rows(similarity_RN: Tensor, k: int) -> Tensor:
 
 def largest_of_rows_native(similarity_RN: Tensor, k: int) -> Tensor:
     """Index [R, K] as :func:`largest_of_rows`, by the compiled kernel; the rows lie on the CPU."""
-    double = similarity_RN.dtype == torch.float64
-    similarity_RN = similarity_RN.to(torch.float64 if double else torch.float32).contiguous()
-    rows, num_nodes = similarity_RN.shape
-    index_RK = torch.empty(rows, k, dtype=torch.int32)
-    select = library(double=double).kgt_select
-    if select(similarity_RN.data_ptr(), rows, num_nodes, k, index_RK.data_ptr(), torch.get_num_threads()):
-        raise MemoryError("native selection: no memory left for one row of similarities per thread")
+    index_RK = torch.empty(len(similarity_RN), k, dtype=torch.int32)
+    _select(similarity_RN, index_RK)
     return index_RK
 
 
 @torch.library.custom_op("kgt::most_similar", mutates_args=(), device_types="cpu")
 def _most_similar_native(nodes: Tensor, k: int) -> Tensor:
-    blocks = [largest_of_rows_native(rows, k) for rows in _similarity_blocks(nodes)]
-    return torch.cat(blocks).view(*nodes.shape[:2], k)
+    windows, num_nodes, _ = nodes.shape
+    index_WNK = torch.empty(windows, num_nodes, k, dtype=torch.int32)
+    rows = max(1, BLOCK_BYTES // (num_nodes * nodes.element_size()))
+    if rows >= num_nodes:
+        some = rows // num_nodes
+        # One block for all, or the allocator would look for a new place each time.
+        block = nodes.new_empty(some, num_nodes, num_nodes)
+        for nodes_WNC, part_WNK in zip(nodes.split(some), index_WNK.split(some), strict=True):
+            similarity_WNN = torch.bmm(nodes_WNC, nodes_WNC.mT, out=block[: len(nodes_WNC)])
+            _select(similarity_WNN.flatten(0, 1), part_WNK.flatten(0, 1))
+    else:
+        block = nodes.new_empty(rows, num_nodes)
+        for nodes_NC, index_NK in zip(nodes, index_WNK, strict=True):
+            for nodes_RC, part_RK in zip(nodes_NC.split(rows), index_NK.split(rows), strict=True):
+                _select(torch.mm(nodes_RC, nodes_NC.T, out=block[: len(nodes_RC)]), part_RK)
+    return index_WNK
 
 
 @_most_similar_native.register_fake
@@ -60,14 +67,11 @@ def _(nodes: Tensor, k: int) -> Tensor:
     return nodes.new_empty(*nodes.shape[:2], k, dtype=torch.int32)
 
 
-def _similarity_blocks(nodes_WNC: Tensor) -> Iterator[Tensor]:
-    """Rows [R, N] of the similarity V V^T of every window, window after window."""
-    num_nodes = nodes_WNC.shape[1]
-    rows = max(1, BLOCK_BYTES // (num_nodes * nodes_WNC.element_size()))
-    if rows >= num_nodes:
-        for some_WNC in nodes_WNC.split(rows // num_nodes):
-            yield (some_WNC @ some_WNC.mT).flatten(0, 1)
-    else:
-        for window_NC in nodes_WNC:
-            for some_RC in window_NC.split(rows):
-                yield some_RC @ window_NC.T
+def _select(similarity_RN: Tensor, index_RK: Tensor) -> None:
+    """Fill the index, which is contiguous, with the k largest of each row."""
+    double = similarity_RN.dtype == torch.float64
+    similarity_RN = similarity_RN.to(torch.float64 if double else torch.float32).contiguous()
+    rows, num_nodes = similarity_RN.shape
+    select, threads = library(double=double).kgt_select, torch.get_num_threads()
+    if select(similarity_RN.data_ptr(), rows, num_nodes, index_RK.shape[1], index_RK.data_ptr(), threads):
+        raise MemoryError("native selection: no memory left for one row of similarities per thread")

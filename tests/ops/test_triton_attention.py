@@ -1,0 +1,269 @@
+"""The Triton kernels against the float64 reference: output and all gradients, in both schedules."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from kgt_lightning.ops import KeyGraph, available_implementations, build_key_graph, key_graph_attention
+from kgt_lightning.ops.reference import reference_attention
+from kgt_lightning.ops.triton_attention import choose_schedule, triton_attention
+
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
+
+FP32, FP16, BF16 = torch.float32, torch.float16, torch.bfloat16
+TOLERANCE = {FP32: 1e-5, FP16: 2e-2, BF16: 2e-2}
+SCALE = 0.2
+
+
+def random(*shape, seed):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def make_graph(window, k, windows, *, duplicates=False):
+    nodes = random(windows, window**2, 20, seed=1)
+    if duplicates:
+        nodes[:, ::2] = nodes[:, :1]
+    return build_key_graph(nodes, k)
+
+
+def on(device, graph):
+    return KeyGraph(graph.index.to(device))
+
+
+def make_inputs(window, width, *, windows, heads):
+    """Queries, keys and values as views of one projection, as a model makes them, and the table."""
+    qkv = random(windows, window**2, 3, heads, width, seed=2)
+    return qkv, random(heads, (2 * window - 1) ** 2, seed=3)
+
+
+def run(attention, qkv, table, graph, **options):
+    qkv = qkv.detach().requires_grad_()
+    table = table if table is None else table.detach().requires_grad_()
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    out = attention(q, k, v, graph, scale=SCALE, bias_table=table, **options)
+    weights = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape).to(out)
+    grads = torch.autograd.grad((out * weights).sum(), [qkv, *([] if table is None else [table])])
+    return {"out": out, "dq": grads[0][:, :, 0], "dk": grads[0][:, :, 1], "dv": grads[0][:, :, 2]} | (
+        {} if table is None else {"dbias": grads[1]}
+    )
+
+
+def compare(actual, expected, tolerance, k):
+    assert actual.keys() == expected.keys()
+    for name, theirs in expected.items():
+        difference = actual[name].cpu().double() - theirs
+        # With one neighbour the softmax is constant: these gradients are zero but for rounding.
+        nothing = k == 1 and name in ("dq", "dk", "dbias")
+        error = difference.abs().max() if nothing else difference.norm() / theirs.norm()
+        assert error < tolerance, f"{name}: error {error:.2e}"
+
+
+CASES = {
+    # window, k, width, dtype, windows, heads, bias
+    "N64-k7-D30-fp32": (8, 7, 30, FP32, 2, 2, True),
+    "N64-k1-D16-fp32": (8, 1, 16, FP32, 1, 2, True),
+    "N64-kN-D32-fp32": (8, 64, 32, FP32, 1, 1, True),
+    "N81-k20-D30-fp16": (9, 20, 30, FP16, 1, 2, True),
+    "N81-k33-D64-bf16": (9, 33, 64, BF16, 1, 1, True),
+    "N100-k50-D30-plain": (10, 50, 30, FP32, 1, 1, False),
+}
+LARGER = {
+    "N144-k37-D30-fp32": (12, 37, 30, FP32, 1, 2, True),
+    "N256-k100-D30-bf16": (16, 100, 30, BF16, 1, 1, True),
+    "N289-k64-D64-fp16": (17, 64, 64, FP16, 1, 1, True),
+    "N36-k5-D100-fp32": (6, 5, 100, FP32, 1, 1, True),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("schedule", ["lists", "blocks"])
+def test_agrees_with_reference(triton_device, schedule, case):
+    window, k, width, dtype, windows, heads, bias = case
+    graph = make_graph(window, k, windows)
+    qkv, table = make_inputs(window, width, windows=windows, heads=heads)
+    qkv = qkv.to(dtype)
+    expected = run(reference_attention, qkv.double(), table if bias else None, graph)
+    table = table.float().to(triton_device) if bias else None
+    actual = run(triton_attention, qkv.to(triton_device), table, on(triton_device, graph), schedule=schedule)
+    compare(actual, expected, TOLERANCE[dtype], k)
+
+
+@pytest.mark.parametrize("case", LARGER.values(), ids=LARGER)
+def test_agrees_with_reference_at_other_sizes(triton_device, case):
+    window, k, width, dtype, windows, heads, _ = case
+    graph = make_graph(window, k, windows)
+    qkv, table = make_inputs(window, width, windows=windows, heads=heads)
+    qkv = qkv.to(dtype)
+    expected = run(reference_attention, qkv.double(), table, graph)
+    actual = run(triton_attention, qkv.to(triton_device), table.float().to(triton_device), on(triton_device, graph))
+    compare(actual, expected, TOLERANCE[dtype], k)
+
+
+@pytest.mark.parametrize(("schedule", "dtype"), [("lists", FP32), ("lists", FP16), ("blocks", FP32)])
+def test_deterministic_backward(triton_device, schedule, dtype):
+    """Duplicate nodes: half of the window looks at the same few neighbours, so that sums of gradients are long."""
+    graph = make_graph(8, 11, 1, duplicates=True)
+    qkv, table = make_inputs(8, 30, windows=1, heads=2)
+    qkv = qkv.to(dtype)
+    expected = run(reference_attention, qkv.double(), table, graph)
+    ours = (qkv.to(triton_device), table.float().to(triton_device), on(triton_device, graph))
+    first, second = (run(triton_attention, *ours, schedule=schedule, deterministic=True) for _ in range(2))
+    compare(first, expected, TOLERANCE[dtype], 11)
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def test_pytorch_asks_for_the_deterministic_backward(triton_device, monkeypatch):
+    """Only that backward sums the table's gradient over the bits of the graph."""
+    qkv, table = make_inputs(4, 16, windows=1, heads=1)
+    made = []
+    for wanted in (False, True):
+        monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda wanted=wanted: wanted)
+        graph = on(triton_device, make_graph(4, 2, 1))
+        run(triton_attention, qkv.float().to(triton_device), table.float().to(triton_device), graph, schedule="lists")
+        made.append("packed" in vars(graph))
+    assert made == [False, True]
+
+
+@pytest.mark.parametrize("schedule", ["lists", "blocks"])
+def test_large_scores_do_not_overflow(triton_device, schedule):
+    graph = make_graph(8, 9, 1)
+    qkv, table = make_inputs(8, 16, windows=1, heads=1)
+    qkv, table = 100 * qkv, 1000 * table
+    expected = run(reference_attention, qkv, table, graph)["out"]
+    ours = (qkv.float().to(triton_device), table.float().to(triton_device), on(triton_device, graph))
+    actual = run(triton_attention, *ours, schedule=schedule)
+    assert all(value.isfinite().all() for value in actual.values())
+    torch.testing.assert_close(actual["out"].cpu().double(), expected, atol=1e-2, rtol=1e-2)
+
+
+def test_blocks_without_neighbours_are_not_read(triton_device):
+    """Two groups of nodes that never look at each other: what one holds cannot reach the other."""
+    index = torch.cat([torch.arange(64).expand(64, -1)[:, :5], 64 + torch.arange(80).expand(80, -1)[:, 3:8]])[None]
+    qkv, table = make_inputs(12, 16, windows=1, heads=1)
+    q, k, v = qkv.float().to(triton_device).permute(2, 0, 3, 1, 4).clone()
+    k[:, :, 64:], v[:, :, 64:] = torch.nan, torch.nan
+    graph = on(triton_device, KeyGraph(index))
+    out = triton_attention(q, k, v, graph, scale=SCALE, bias_table=table.float().to(triton_device), schedule="blocks")
+    assert out[:, :, :64].isfinite().all() and out[:, :, 64:].isnan().all()
+
+
+class LargestTensor(TorchDispatchMode):
+    """Numbers in the largest tensor that any operation returned."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("deterministic", [True, False], ids=["deterministic", "fast"])
+@pytest.mark.parametrize("schedule", ["lists", "blocks"])
+def test_no_large_tensor_is_made(triton_device, schedule, deterministic):
+    """All tensors stay below N x N, though one head alone has as many scores, and N x k x D is larger still."""
+    window, width, k = 16, 16, 24
+    graph = on(triton_device, make_graph(window, k, 1))
+    qkv, table = make_inputs(window, width, windows=1, heads=1)
+    with LargestTensor() as largest:
+        ours = (qkv.float().to(triton_device), table.float().to(triton_device), graph)
+        run(triton_attention, *ours, schedule=schedule, deterministic=deterministic)
+    assert largest.numbers < window**4 < window**2 * k * width
+
+
+def test_only_the_wanted_gradients(triton_device):
+    graph = on(triton_device, make_graph(4, 3, 1))
+    q, k, v = (random(1, 2, 16, 8, seed=seed).float().to(triton_device) for seed in range(3))
+    v.requires_grad_()
+    triton_attention(q, k, v, graph, scale=SCALE).sum().backward()
+    assert v.grad is not None and q.grad is None and k.grad is None
+
+
+@pytest.mark.parametrize("schedule", ["lists", "blocks"])
+def test_no_windows(triton_device, schedule):
+    q = torch.zeros(0, 2, 16, 8, device=triton_device, requires_grad=True)
+    table = torch.ones(2, 49, device=triton_device, requires_grad=True)
+    graph = KeyGraph(torch.zeros(0, 16, 3, dtype=torch.int64, device=triton_device))
+    out = triton_attention(q, q, q, graph, scale=SCALE, bias_table=table, schedule=schedule)
+    assert out.shape == q.shape
+    out.sum().backward()
+    assert table.grad.abs().sum() == 0
+
+
+def test_autocast(triton_device):
+    graph = on(triton_device, make_graph(4, 3, 1))
+    qkv, table = make_inputs(4, 8, windows=1, heads=2)
+    qkv = qkv.float().to(triton_device).requires_grad_()
+    table = table.float().to(triton_device).requires_grad_()
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    with torch.autocast(triton_device, dtype=BF16):
+        # A normalised q is float32 under autocast while a projected v is bfloat16.
+        out = key_graph_attention(q, k, v.to(BF16), graph, scale=SCALE, bias_table=table, impl="triton")
+    out.float().sum().backward()
+    assert out.dtype == BF16 and qkv.grad.dtype == FP32 and table.grad.dtype == FP32
+
+
+def test_heads_of_a_node_lie_side_by_side(triton_device):
+    graph = on(triton_device, make_graph(4, 3, 1))
+    q = torch.randn(1, 2, 16, 8, device=triton_device)
+    out = triton_attention(q, q, q, graph, scale=SCALE)
+    assert out.transpose(1, 2).is_contiguous()
+
+
+def test_is_an_implementation_where_it_can_run(triton_device):
+    assert "triton" in available_implementations()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_asking_for_it_elsewhere_names_the_alternatives():
+    assert "triton" not in available_implementations()
+    q = torch.zeros(1, 1, 4, 8)
+    with pytest.raises(
+        ValueError, match=r"impl='triton' is not available \(.*\); choose auto or one of .*mask, gather"
+    ):
+        key_graph_attention(q, q, q, build_key_graph(torch.zeros(1, 4, 2), 2), scale=1.0, impl="triton")
+
+
+def test_tensors_on_the_cpu_are_refused(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    q = torch.zeros(1, 1, 4, 8)
+    with pytest.raises(ValueError, match="needs tensors on a CUDA device, these are on cpu; choose native or mask"):
+        triton_attention(q, q, q, build_key_graph(torch.zeros(1, 4, 2), 2), scale=1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"dtype": torch.float64},
+            "q is float64, the kernels take float32, float16 and bfloat16.*choose mask or gather",
+        ),
+        ({"width": 129}, "heads are 129 wide, the kernels take up to 128.*choose mask or gather"),
+        ({"schedule": "rows"}, "schedule='rows' is unknown; choose auto, lists or blocks"),
+    ],
+)
+def test_what_is_not_supported(triton_device, change, message):
+    options = {"dtype": FP32, "width": 8, "schedule": "auto"} | change
+    q = torch.zeros(1, 1, 4, options["width"], dtype=options["dtype"], device=triton_device)
+    graph = on(triton_device, build_key_graph(torch.zeros(1, 4, 2), 2))
+    with pytest.raises(ValueError, match=message):
+        triton_attention(q, q, q, graph, scale=1.0, schedule=options["schedule"])
+
+
+def test_types_that_differ(triton_device):
+    q = torch.zeros(1, 1, 4, 8, device=triton_device)
+    graph = on(triton_device, build_key_graph(torch.zeros(1, 4, 2), 2))
+    with pytest.raises(ValueError, match=r"q, k, v are float32, float32, float16; .* takes one type: cast them"):
+        triton_attention(q, q, q.half(), graph, scale=1.0)
+
+
+@pytest.mark.parametrize("dtype", [FP32, FP16])
+def test_schedule_rule(dtype):
+    """Few neighbours are read one by one; the share from which blocks cost less depends on N alone."""
+    chosen = [choose_schedule(k, 1024, dtype, 30) for k in (16, 64, 128, 256, 512, 1024)]
+    assert chosen == sorted(chosen, reverse=True) and set(chosen) == {"lists", "blocks"}
+    assert choose_schedule(512, 1024, dtype, 30) == choose_schedule(128, 256, dtype, 30) == "blocks"
+    assert choose_schedule(512, 1024, dtype, 128) == "lists"
