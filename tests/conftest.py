@@ -130,11 +130,12 @@ def run_command(
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs the main of a command with arguments in an empty folder: exit code, standard output and error."""
 
+    monkeypatch.chdir(tmp_path)
+    for name in ("HYDRA_FULL_ERROR", "KGT_DATA"):
+        monkeypatch.delenv(name, raising=False)
+
     def run(main: Callable[[], object], *arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["command", *arguments])
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        monkeypatch.delenv("KGT_DATA", raising=False)
         capfd.readouterr()
         try:
             main()

@@ -47,7 +47,6 @@ def test_what_was_trained_with_can_be_changed(run_command, trained, photo_root, 
 
 
 def test_the_environment_names_the_folder(run_command, trained, photo_root, tmp_path, monkeypatch):
-    monkeypatch.setattr(pytest.MonkeyPatch, "delenv", lambda *args, **kwargs: None)
     monkeypatch.setenv("KGT_DATA", str(photo_root))
     code, _, errors = run_command(evaluate.main, f"checkpoint={trained}", "task=denoise")
     assert code == 0, errors

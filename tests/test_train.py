@@ -1,5 +1,7 @@
 import csv
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -153,3 +155,17 @@ def test_a_failed_job_of_a_multirun_does_not_stop_the_others(run_command, tiny_a
     assert "error: k=99 must lie in 1..16" in errors
     assert not (tmp_path / "sweep" / "0" / "results.json").exists()
     assert (tmp_path / "sweep" / "1" / "results.json").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_batch(tiny, tiny_arguments, tmp_path):
+    train(tiny(tmp_path / "one", "data.batch_size=4"))
+    command = [sys.executable, "-m", "kgt_lightning.train", *tiny_arguments, "hydra.run.dir=two"]
+    together = [*command, "data.batch_size=2", "trainer.devices=2", "trainer.strategy=ddp"]
+    done = subprocess.run(together, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    for ours, theirs in zip(weights(tmp_path / "two"), weights(tmp_path / "one"), strict=True):
+        for name in theirs:
+            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-5)
+    one, two = (json.loads((tmp_path / name / "results.json").read_text())["images"] for name in ("one", "two"))
+    assert [image["psnr"] for image in two] == pytest.approx([image["psnr"] for image in one], abs=1e-3)
