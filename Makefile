@@ -29,7 +29,7 @@ check: setup  ## Lint, types, and the direction of dependencies
 	$(BIN)/lint-imports
 
 test: setup  ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 RUN := outputs/denoise/demo
 demo: setup  ## Train a small model on real photographs, test it, restore with it: about 5 minutes on 2 cores

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from kgt_lightning.data import Patches, StepSampler, WholeImages
 from kgt_lightning.photographs import PixelCache, bundled_set, folder_set
+from kgt_lightning.samples import Patches, StepSampler, WholeImages
 from kgt_lightning.tasks.denoise import DenoiseData, GaussianNoise
 
 NOISELESS = GaussianNoise(sigma=0, test_sigma=None)

@@ -14,11 +14,12 @@ from omegaconf import DictConfig
 
 from kgt_lightning.callbacks import side_by_side
 from kgt_lightning.checkpoint import load_checkpoint
-from kgt_lightning.data import RestorationData, Sample
+from kgt_lightning.data import RestorationData
 from kgt_lightning.entry import command
 from kgt_lightning.images import Picture, write_image
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.results import run_test
+from kgt_lightning.samples import Sample
 
 SECTIONS = ("data", "model", "module")
 

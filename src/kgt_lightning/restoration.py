@@ -12,10 +12,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
 
-from kgt_lightning.data import Sample
 from kgt_lightning.metrics import Protocol, psnr, ssim
 from kgt_lightning.model import KGT, PixelShuffleHead, ResidualHead, Restorer
 from kgt_lightning.optim import AdamW
+from kgt_lightning.samples import Sample
 
 
 def charbonnier(restored: Tensor, clean: Tensor) -> Tensor:

@@ -125,3 +125,12 @@ def test_position_bias_follows_the_offset_alone():
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="width=8 must be a multiple of heads=3"):
         make_stage(heads=3)
+
+
+def test_parts_give_what_the_whole_gives(features, monkeypatch):
+    """Without gradients a few windows at a time go through the layers: here five of twelve, so that two are left."""
+    stage = make_stage()
+    whole = stage(features, 5)
+    monkeypatch.setattr(Stage, "NODES_AT_ONCE", 5 * 16)
+    with torch.no_grad():
+        torch.testing.assert_close(stage(features, 5), whole)

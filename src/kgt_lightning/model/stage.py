@@ -16,6 +16,8 @@ from kgt_lightning.ops import KeyGraph, build_key_graph, key_graph_attention, me
 class Stage(nn.Module):
     """Key-Graph Constructor, layers that share its graph, and a convolution with a residual around the whole stage."""
 
+    NODES_AT_ONCE = 4096
+
     def __init__(
         self,
         *,
@@ -48,16 +50,35 @@ class Stage(nn.Module):
 
         nodes_WNC = split_windows(inside, self.window)
         graph = build_key_graph(nodes_WNC, k)
-        for layer in self.layers:
-            if self.checkpointing and torch.is_grad_enabled():
-                nodes_WNC = checkpoint(layer, nodes_WNC, graph, use_reentrant=False)
-            else:
-                nodes_WNC = layer(nodes_WNC, graph)
+        if torch.is_grad_enabled() or nodes_WNC.device.type != "cpu":
+            nodes_WNC = self._through_layers(nodes_WNC, graph)
+        else:
+            nodes_WNC = self._part_by_part(nodes_WNC, graph)
         inside = merge_windows(nodes_WNC, self.window, height, width)
 
         height, width = features_BCHW.shape[-2:]
         inside = inside[..., margin : margin + height, margin : margin + width]
         return features_BCHW + self.conv(inside)
+
+    def _through_layers(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
+        for layer in self.layers:
+            if self.checkpointing and torch.is_grad_enabled():
+                nodes_WNC = checkpoint(layer, nodes_WNC, graph, use_reentrant=False)
+            else:
+                nodes_WNC = layer(nodes_WNC, graph)
+        return nodes_WNC
+
+    def _part_by_part(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
+        """The same, a few windows at a time through all layers, so that they stay in the processor's cache.
+
+        Windows do not see each other inside a stage. The time per pixel then does not grow with the image.
+        """
+        windows = max(1, self.NODES_AT_ONCE // nodes_WNC.shape[1])
+        parts = [
+            self._through_layers(part, graph.windows(i * windows, (i + 1) * windows))
+            for i, part in enumerate(nodes_WNC.split(windows))
+        ]
+        return torch.cat(parts)
 
 
 class Layer(nn.Module):

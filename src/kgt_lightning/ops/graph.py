@@ -71,6 +71,10 @@ class KeyGraph:
                 raise ValueError(f"neighbours {low}..{high} must lie in 0..{self.num_nodes - 1}, the nodes of a window")
         return self.index.to(torch.int32)
 
+    def windows(self, start: int, stop: int) -> "KeyGraph":
+        """Key-Graph of some of the windows."""
+        return KeyGraph(self.index[start:stop], None if self.bits is None else self.bits[start:stop])
+
     @cached_property
     def mask(self) -> Tensor:
         """[W, N, N], bool: entry (i, j) says whether j is a neighbour of i. Made once, when first asked for."""
