@@ -27,10 +27,11 @@ def test_a_new_run_is_named_after_the_time(tmp_path):
     assert run_name(True, str(tmp_path)).startswith(year), "nothing is there to resume"
 
 
-def test_a_command_succeeds_and_prints(run_command):
+def test_a_command_succeeds_and_prints(run_command, tmp_path):
     code, output, errors = run_command(describe.main, "size=[64,64]")
     assert code == 0, errors
     assert output.splitlines()[-1].startswith("{")
+    assert list(tmp_path.iterdir()) == [], "nothing is left where the command was called"
 
 
 def test_what_is_set_for_hydra_is_taken_back(run_command):
