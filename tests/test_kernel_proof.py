@@ -40,8 +40,8 @@ def test_unknown_target(capsys):
 def test_work_of_the_forward_by_hand():
     setting = Setting(dtype=torch.float16, width=30, windows=1, heads=1, num_nodes=64, few=8)
     lists, blocks = work_of("lists: forward", setting), work_of("blocks: forward", setting)
-    assert lists.memory == 4 * 64 * 60 + 8 * 64 + 8 * 64 * 8
-    assert lists.cache == 64 * 8 * (2 * 60 + 12)
+    assert lists.memory == 4 * 64 * 60 + 8 * 64 + 4 * 64 * 8
+    assert lists.cache == 64 * 8 * (2 * 60 + 8)
     assert blocks.tensor == 2 * 2 * 64 * 64 * 32
     assert blocks.exponentials == 64 * 64
 

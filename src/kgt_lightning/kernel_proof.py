@@ -87,7 +87,8 @@ def plan_launches(setting: Setting) -> dict[str, Launch]:
         # The views of one projection that a model passes on.
         qkv = torch.empty(windows, num_nodes, 3, heads, width, dtype=setting.dtype, device="meta")
         q, key, v = qkv.permute(2, 0, 3, 1, 4)
-        graph = KeyGraph(torch.empty(windows, num_nodes, k, dtype=torch.int64, device="meta"))
+        index = torch.empty(windows, num_nodes, k, dtype=torch.int32, device="meta")
+        graph = KeyGraph(index, torch.empty(windows, -(-num_nodes // 32), num_nodes, dtype=torch.int32, device="meta"))
         table = torch.empty(heads, (2 * math.isqrt(num_nodes) - 1) ** 2, device="meta")
         forward, out, lse = plan_forward(q, key, v, graph, table, scale=0.2, schedule=schedule)
         inputs = (q, key, v, graph, table, out, lse, torch.empty_like(out))

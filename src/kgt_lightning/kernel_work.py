@@ -92,13 +92,13 @@ def work_of(kernel: str, setting: Setting) -> Work:
     edges = rows * setting.few
     pairs = rows * setting.num_nodes
     bits = setting.windows * setting.num_nodes**2 / 8
-    index = 8 * setting.windows * setting.num_nodes * setting.few
+    index = 4 * setting.windows * setting.num_nodes * setting.few
     padded = max(16, 1 << (setting.width - 1).bit_length())
     half = item == 2
 
     def lists(vectors: int, products: int, *, atomics: int = 0) -> Work:
         # Per neighbour: two gathered vectors, its index, its bias; an atomic addition reads and writes four bytes.
-        cache = edges * (2 * row + 8 + 4 + 8 * atomics)
+        cache = edges * (2 * row + 4 + 4 + 8 * atomics)
         # Two operations per product and entry, and about 20 for softmax, bias and addresses.
         vector = edges * (2 * products * setting.width + 20 + atomics)
         return Work(vectors * rows * row + 8 * rows + index, cache, 0, vector, edges, half)

@@ -253,6 +253,13 @@ def test_what_is_not_supported(triton_device, change, message):
         triton_attention(q, q, q, graph, scale=1.0, schedule=options["schedule"])
 
 
+def test_neighbours_outside_the_window(triton_device):
+    q = torch.zeros(1, 1, 4, 8, device=triton_device)
+    graph = KeyGraph(torch.tensor([[[0], [1], [2], [4]]], device=triton_device))
+    with pytest.raises(ValueError, match=r"neighbours 0\.\.4 must lie in 0\.\.3"):
+        triton_attention(q, q, q, graph, scale=1.0, schedule="lists")
+
+
 def test_types_that_differ(triton_device):
     q = torch.zeros(1, 1, 4, 8, device=triton_device)
     graph = on(triton_device, build_key_graph(torch.zeros(1, 4, 2), 2))

@@ -44,7 +44,7 @@ def test_ties_go_to_the_smaller_index(
     nodes = whole_numbers(windows, num_nodes, channels, dtype, duplicates=duplicates)
     index, bits = triton_graph.choose(nodes.to(triton_device), k)
     expected = expected_neighbours(nodes, k)
-    assert torch.equal(index.cpu(), expected)
+    assert torch.equal(index.cpu().long(), expected)
     assert torch.equal(bits.cpu(), pack_bits(expected))
 
 
@@ -59,7 +59,7 @@ def test_similarities_that_only_differ_in_the_sign_of_zero_are_ties(triton_devic
 def test_real_numbers(triton_device, scale):
     nodes = scale * torch.randn(1, 100, 30, generator=torch.Generator().manual_seed(0))
     index, bits = triton_graph.choose(nodes.to(triton_device), 17)
-    index = index.cpu()
+    index = index.cpu().long()
     assert (index.diff(dim=-1) > 0).all()
     assert torch.equal(bits.cpu(), pack_bits(index))
     similarity = nodes.double() @ nodes.double().mT
@@ -78,7 +78,7 @@ def test_nodes_that_are_not_numbers_still_get_k_neighbours(triton_device):
 def test_nodes_may_be_a_view(triton_device):
     nodes = whole_numbers(2, 64, 24, torch.float32)
     index, _ = triton_graph.choose(nodes.to(triton_device)[..., 4:20], 6)
-    assert torch.equal(index.cpu(), expected_neighbours(nodes[..., 4:20], 6))
+    assert torch.equal(index.cpu().long(), expected_neighbours(nodes[..., 4:20], 6))
 
 
 @pytest.mark.gpu
@@ -88,4 +88,4 @@ def test_build_key_graph_on_a_gpu(num_nodes):
     nodes = whole_numbers(2, num_nodes, 180, torch.float32)
     graph = build_key_graph(nodes.cuda(), num_nodes // 8)
     assert graph.bits is not None
-    assert torch.equal(graph.index.cpu(), expected_neighbours(nodes, num_nodes // 8))
+    assert torch.equal(graph.index.cpu().long(), expected_neighbours(nodes, num_nodes // 8))

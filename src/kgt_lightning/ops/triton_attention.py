@@ -103,7 +103,7 @@ def plan_forward(
 
     out, lse = _new(q), torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     if schedule == "lists":
-        launch = triton_lists.plan_forward(q, k, v, rows(graph.index), table, scale, out=out, lse=lse)
+        launch = triton_lists.plan_forward(q, k, v, _neighbours(graph), table, scale, out=out, lse=lse)
     else:
         launch = triton_packed.plan_forward(q, k, v, graph.packed, table, scale, out=out, lse=lse)
     return launch, out, lse
@@ -147,7 +147,9 @@ def plan_backward(
         if table is not None and not deterministic:
             parts = table.new_zeros((1, *table.shape), dtype=torch.float32)
         launches = [
-            triton_lists.plan_backward_queries(q, k, v, rows(graph.index), table, scale, **query_side, sum_table=parts),
+            triton_lists.plan_backward_queries(
+                q, k, v, _neighbours(graph), table, scale, **query_side, sum_table=parts
+            ),
             triton_lists.plan_backward_keys(q, k, v, graph.transposed, table, scale, **key_side),
         ]
     else:
@@ -200,6 +202,11 @@ class _TritonAttention(torch.autograd.Function):
             if plan.table_parts is not None:
                 grad_table = plan.table_parts.sum(0).view(table.shape).to(table.dtype)
         return plan.grad_q, plan.grad_k, plan.grad_v, grad_table, None, None, None, None
+
+
+def _neighbours(graph: KeyGraph) -> Tensor:
+    """[W, N, K]; checked unless the fused constructor made them, because the kernels read wherever they point."""
+    return rows(graph.index32 if graph.bits is None else graph.index)
 
 
 def _new(like: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ def plan_choice(nodes: Tensor, k: int) -> tuple[list[Launch], Tensor, Tensor]:
     """What chooses the neighbours, and the index [W, N, K] and bits [W, ceil(N/32), N] that it fills."""
     windows, num_nodes, channels = nodes.shape
     nodes = rows(nodes)
-    index = torch.empty((windows, num_nodes, k), dtype=torch.int64, device=nodes.device)
+    index = torch.empty((windows, num_nodes, k), dtype=torch.int32, device=nodes.device)
     bits = torch.empty((windows, -(-num_nodes // 32), num_nodes), dtype=torch.int32, device=nodes.device)
     padded = max(32, next_power(num_nodes))
     in_registers = num_nodes <= RESIDENT
@@ -193,7 +193,7 @@ def plan_choice(nodes: Tensor, k: int) -> tuple[list[Launch], Tensor, Tensor]:
 
 
 def choose(nodes: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Neighbours [W, N, K], int64, ascending, and bits [W, ceil(N/32), N], int32, of the Key-Graph of nodes [W, N, C].
+    """Neighbours [W, N, K], int32, ascending, and bits [W, ceil(N/32), N], int32, of the Key-Graph of nodes [W, N, C].
 
     Of equal similarities the smaller index wins. Nodes are float32, float16 or bfloat16 on a GPU.
     """
