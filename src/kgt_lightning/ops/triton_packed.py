@@ -384,7 +384,7 @@ def plan_backward_bias(
         },
         constants={
             # Wide heads are taken in parts, so that their tiles fit into registers.
-            **{"D": q.shape[-1], "BC": min(padded_width(q), 128 // q.element_size()), "BX": block},
+            **{"D": q.shape[-1], "BC": min(padded_width(q), 64 // q.element_size()), "BX": block},
             **{"ALIGN": alignment(q, k, v, grad_out), "PRECISION": dot_precision(q)},
         },
         num_warps=4,
