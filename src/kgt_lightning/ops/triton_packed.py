@@ -365,7 +365,9 @@ def plan_backward_bias(
     size = sizes(q, scale)
     side = int(size["M"])
     offsets = 2 * side - 1
-    block = min(32, max(16, next_power(side)))
+    # Smaller tiles for wide heads in float32, whose products need more registers.
+    largest = 16 if q.element_size() == 4 and padded_width(q) > 32 else 32
+    block = min(largest, max(16, next_power(side)))
     row_blocks = -(-side // block)
     # A few programs for every multiprocessor of a large GPU; more would only make more parts to sum.
     groups = min(windows, max(1, 2048 // (offsets * heads * row_blocks**2)))
