@@ -80,6 +80,24 @@ def decode(path: Path) -> tuple[np.ndarray, bytes | None]:
     return np.atleast_3d(array), profile
 
 
+def shape(path: Path) -> tuple[int, int, int]:
+    """Channels (1 gray, 3 colour), height and width of the upright image, from the header of the file alone."""
+    with path.open("rb") as file:
+        if file.read(4) in _TIFF_STARTS:
+            with tifffile.TiffFile(path) as tiff:
+                page = tiff.pages.first
+                if page.bitspersample > 8:
+                    colours = 3 if page.photometric == tifffile.PHOTOMETRIC.RGB else 1
+                    height, width = page.imagelength, page.imagewidth
+                    turned = page.tags.valueof(_ORIENTATION_TAG, default=1) >= 5
+                    return (colours, width, height) if turned else (colours, height, width)
+        file.seek(0)
+        with _size_limit(), Image.open(file) as image:
+            colours = 1 if Image.getmodebase(image.mode) == "L" else 3
+            turned = image.getexif().get(_ORIENTATION_TAG, 1) >= 5
+            return (colours, *image.size) if turned else (colours, *reversed(image.size))
+
+
 def encode(array: np.ndarray, *, form: Format, profile: bytes | None) -> bytes:
     """Bytes of a file that holds the pixels, uint8 or uint16 [H, W, C] with C as in `decode`."""
     channels = array.shape[-1]

@@ -6,10 +6,10 @@ Tensors are [..., C, H, W], RGB or gray, in [0, 1].
 import os
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,10 @@ from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from kgt_lightning.codecs import FORMATS, decode, encode
+from kgt_lightning.codecs import shape as _header
 from kgt_lightning.resize import imresize as imresize  # part of what this module offers
+
+_T = TypeVar("_T")
 
 _STUDIO_LUMA = (65.481, 128.553, 24.966)
 _FULL_RANGE_LUMA = (0.299, 0.587, 0.114)
@@ -59,16 +62,7 @@ def read_image(path: str | Path, *, channels: Literal[1, 3] | None = None) -> Pi
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels={channels} must be 1 (gray), 3 (RGB) or None (as in the file)")
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}: name an image file")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty: replace or remove it")
-    try:
-        array, profile = decode(path)
-    # decoders raise OSError, SyntaxError, struct.error, ... for damaged files
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read as an image ({_reason(error)}): replace or remove it") from error
+    array, profile = _open(path, decode)
     levels = np.iinfo(array.dtype).max
     planes = torch.from_numpy(array.transpose(2, 0, 1).astype(np.float32, order="C")).div_(levels)
     colours = 3 if planes.shape[0] >= 3 else 1
@@ -83,6 +77,16 @@ def read_image(path: str | Path, *, channels: Literal[1, 3] | None = None) -> Pi
     if channels == 3 and picture.pixels.shape[0] == 1:
         return replace(picture, pixels=picture.pixels.repeat(3, 1, 1), profile=None)
     return picture
+
+
+def read_shape(path: str | Path) -> tuple[int, int, int]:
+    """Channels (1 gray, 3 colour), height and width of the upright image in the file, without decoding it.
+
+    Raises:
+        ValueError: as :func:`read_image`; damage beyond the header is not seen.
+
+    """
+    return _open(path, _header)
 
 
 def write_image(path: str | Path, picture: Picture) -> None:
@@ -189,6 +193,20 @@ def _weighted_sum(image: Tensor, weights: tuple[float, float, float]) -> Tensor:
         raise ValueError(f"shape {tuple(image.shape)} must be [B, 3, H, W]: brightness is computed from RGB")
     red, green, blue = image.unbind(-3)
     return (weights[0] * red + weights[1] * green + weights[2] * blue).unsqueeze(-3)
+
+
+def _open(path: str | Path, read: Callable[[Path], _T]) -> _T:
+    """What ``read`` finds in the image file, or the reason why it cannot as a ValueError."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}: name an image file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty: replace or remove it")
+    try:
+        return read(path)
+    # decoders raise OSError, SyntaxError, struct.error, ... for damaged files
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as an image ({_reason(error)}): replace or remove it") from error
 
 
 def _reason(error: Exception) -> str:

@@ -2,29 +2,43 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kgt_lightning.photographs import (
+from kgt_lightning.data.photographs import (
     BUNDLED_TEST,
     BUNDLED_TRAIN,
     Photograph,
     PhotographSet,
-    PixelCache,
     bundled_set,
     folder_set,
+    paired_set,
 )
-from kgt_lightning.samples import Degradation, Patches, Sample, StepSampler, WholeImages
+from kgt_lightning.data.samples import Degradation, Patches, Sample, StepSampler, WholeImages
+from kgt_lightning.protocols import Protocol
 
 log = logging.getLogger(__name__)
+
+
+class TestSet(NamedTuple):
+    """A set of photographs and how they are degraded."""
+
+    __test__ = False  # no test case of pytest's
+
+    name: str
+    setting: str
+    """Such as ``sigma=25``; ``given`` where the set brings its degraded images."""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.setting}"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -38,18 +52,25 @@ class RestorationData(lightning.LightningDataModule, ABC):
 
     root: str | None
     """Folder that holds the image sets; None takes the photographs that ship with scikit-image and scikit-learn."""
-    train: Sequence[str]
-    """Names of the folders below root to train on."""
+    degraded: str | None
+    """Folder of the user's own degraded images, partners of those in ``clean``; they take the place of ``train``."""
+    clean: str | None
+    """Folder of clean images of the same names."""
+    train: Sequence[str] | None
+    """Names of the folders below root to train on; None trains on nothing, for evaluation."""
     test: Sequence[str] | None
-    """Names of the folders below root to test on; None takes the usual ones."""
+    """Names of the folders below root to test on; None takes what is held out of the user's own pairs, or of all of
+    them where nothing is trained; without pairs the usual ones."""
     usual_test: Mapping[int, Sequence[str]]
     """Names of the folders that results are usually given for, by the number of channels."""
     channels: int
-    """3 for colour, 1 for gray."""
+    """Of the clean images: 3 for colour, 1 for gray."""
+    repeat_gray: bool
+    """Whether gray files in a colour set are read as three equal channels, instead of being refused."""
     patch: int
     """Side of the clean training patches in pixels."""
     batch_size: int
-    """Patches of one step on each device."""
+    """Patches of one step, over all devices and accumulated batches."""
     workers: int
     """Processes that prepare batches; 0 prepares them in the training process."""
     seed: int
@@ -60,6 +81,8 @@ class RestorationData(lightning.LightningDataModule, ABC):
     """Side in pixels of the central part of them that is used."""
     cache_dir: str
     """Where decoded photographs are kept between runs."""
+    protocol: Protocol
+    """How test images are cropped and drawn."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -72,75 +95,147 @@ class RestorationData(lightning.LightningDataModule, ABC):
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}={getattr(self, name)} must be at least {least}")
+        if (self.degraded is None) != (self.clean is None):
+            missing = "degraded" if self.degraded is None else "clean"
+            raise ValueError(f"data.{missing} is not given: pairs need data.degraded=<folder> data.clean=<folder>")
 
     @abstractmethod
     def make_degradation(self) -> Degradation:
         """Make what degrades the clean images of this task."""
 
+    @property
+    def degraded_channels(self) -> int:
+        """Of the degraded images; a task overrides it if they differ from those of the clean ones."""
+        return self.channels
+
+    @property
+    def given_setting(self) -> str:
+        """Name of the setting of sets that bring their degraded images."""
+        return "given"
+
+    @property
+    def prepare_test(self) -> Callable[[Tensor], Tensor]:
+        """Picklable; applied to clean and given degraded test images as they are read, here leaving them unchanged."""
+        return _unchanged
+
     def photographs_in(self, folder: Path) -> PhotographSet:
         """Photographs of a set; a task overrides it if its sets have a layout of their own or give degraded images."""
-        return folder_set(folder, channels=self.channels)
+        return folder_set(folder, channels=self.channels, repeat_gray=self.repeat_gray)
+
+    def degraded_in(self, folder: Path) -> PhotographSet:
+        """Degraded images in a folder."""
+        return folder_set(folder, channels=self.degraded_channels, repeat_gray=self.repeat_gray)
+
+    @cached_property
+    def own_pairs(self) -> PhotographSet | None:
+        """The user's own pairs of a degraded and a clean image, matched by name."""
+        if self.degraded is None or self.clean is None:
+            return None
+        degraded, clean = (Path(each).expanduser() for each in (self.degraded, self.clean))
+        whole = folder_set(clean, channels=self.channels, repeat_gray=self.repeat_gray)
+        return paired_set(self.degraded_in(degraded), whole)
 
     @cached_property
     def train_and_validation(self) -> tuple[tuple[Photograph, ...], tuple[Photograph, ...]]:
         """Photographs to train on and those held out: evenly spaced over the sorted names, so that both are varied."""
-        sets = self._sets("train", self.train, BUNDLED_TRAIN)
+        if self.own_pairs:
+            sets, where = [self.own_pairs], f"data.degraded={self.degraded}"
+        else:
+            assert self.train is not None, "nothing to train on"
+            sets = self._sets("train", self.train, BUNDLED_TRAIN)
+            where = f"data.train={list(self.train)} below data_root={self.root}"
         photographs = [photograph for each in sets for photograph in each.photographs]
         if len(photographs) < 2:
-            raise ValueError(
-                f"data.train={list(self.train)} below data_root={self.root} holds one photograph: two are the least,"
-                " one to train on and one to validate"
-            )
+            raise ValueError(f"{where} holds one photograph: two are the least, one to train on and one to validate")
         number = max(1, min(self.validation_images, len(photographs) // 8))
         kept = {len(photographs) * (2 * i + 1) // (2 * number) for i in range(number)}
         train = tuple(p for i, p in enumerate(photographs) if i not in kept)
         return train, tuple(p for i, p in enumerate(photographs) if i in kept)
 
     @cached_property
-    def test_sets(self) -> dict[str, WholeImages]:
-        """Every test set in every setting, by a name such as ``CBSD68 sigma=25``."""
-        return {
-            f"{each.name} {setting}": WholeImages(
-                photographs=each.photographs, degrade=degrade, scale=self.degradation.scale
-            )
-            for each in self._sets("test", self.test or self.usual_test[self.channels], BUNDLED_TEST)
-            for setting, degrade in self.degradation.test_settings().items()
-        }
+    def test_sets(self) -> dict[TestSet, WholeImages]:
+        """Every test set in every setting."""
+        if self.own_pairs and self.test is None:
+            pairs = self.own_pairs.photographs if self.train is None else self.train_and_validation[1]
+            return {TestSet(self.own_pairs.name, self.given_setting): self._whole(pairs)}
+        sets = self._sets("test", self.test or self.usual_test[self.channels], BUNDLED_TEST)
+        found = {}
+        for each in sets:
+            given = [photograph.degraded is not None for photograph in each.photographs]
+            if all(given):
+                found[TestSet(each.name, self.given_setting)] = self._whole(each.photographs)
+                continue
+            for setting, degrade in self.degradation.test_settings().items():
+                found[TestSet(each.name, setting)] = self._whole(each.photographs, degrade=degrade)
+        return found
 
     def find_photographs(self) -> None:
-        """Look at all folders, so that one that is missing is named before the training and not after it."""
-        assert self.train_and_validation
-        assert self.test_sets
+        """Look at all folders and test images, so that what is wrong is named before the training and not after it.
+
+        Raises:
+            ValueError: naming the folder or the file, and the fix.
+
+        """
+        if self.train is not None or self.own_pairs:
+            assert self.train_and_validation
+        for images in self.test_sets.values():
+            for photograph in images.photographs:
+                photograph.clean.shape()
+                photograph.check_degraded(self.degradation.scale)
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Batches of (degraded, clean) patches from the step at which the trainer stands to its last."""
         trainer = self._trainer()
         train, held_out = self.train_and_validation
         log.info("training on %d photographs, validating on %s", len(train), ", ".join(p.name for p in held_out))
-        cache = PixelCache(train, channels=self.channels, folder=Path(self.cache_dir).expanduser())
-        accumulated = trainer.accumulate_grad_batches
+        accumulated, processes = trainer.accumulate_grad_batches, trainer.world_size
+        if self.batch_size % (accumulated * processes):
+            raise ValueError(
+                f"data.batch_size={self.batch_size} must be a multiple of {processes} devices x"
+                f" trainer.accumulate_grad_batches={accumulated}: it is shared among them"
+            )
         sampler = StepSampler(
-            batch_size=self.batch_size,
+            batch_size=self.batch_size // (accumulated * processes),
             first=trainer.global_step * accumulated,
             total=trainer.max_steps * accumulated,
             rank=trainer.global_rank,
-            processes=trainer.world_size,
+            processes=processes,
         )
-        patches = Patches(cache=cache, degradation=self.degradation, patch=self.patch, seed=self.seed)
+        patches = Patches(
+            photographs=train,
+            degradation=self.degradation,
+            channels=self.channels,
+            patch=self.patch,
+            seed=self.seed,
+            cache_dir=Path(self.cache_dir).expanduser(),
+        )
         return DataLoader(patches, batch_sampler=sampler, **self._loading())
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Central parts of the held-out photographs in the first test setting, one at a time."""
         _, held_out = self.train_and_validation
         degrade = next(iter(self.degradation.test_settings().values()))
-        images = WholeImages(
-            photographs=held_out, degrade=degrade, scale=self.degradation.scale, largest=self.validation_size
-        )
-        return self._one_by_one(images)
+        return self._one_by_one(self._whole(held_out, degrade=degrade, largest=self.validation_size))
 
     def test_dataloader(self) -> list[DataLoader[Sample]]:
         """Whole images of every test set in every setting, one at a time."""
         return [self._one_by_one(images) for images in self.test_sets.values()]
+
+    def _whole(
+        self,
+        photographs: tuple[Photograph, ...],
+        *,
+        degrade: Callable[[Tensor, str], Tensor] | None = None,
+        largest: int | None = None,
+    ) -> WholeImages:
+        return WholeImages(
+            photographs=photographs,
+            degrade=degrade,
+            scale=self.degradation.scale,
+            modulo=self.protocol.modulo,
+            prepare=self.prepare_test,
+            largest=largest,
+        )
 
     def _sets(self, key: str, names: Sequence[str], bundled: Sequence[str]) -> list[PhotographSet]:
         if not self.root:
@@ -174,6 +269,10 @@ class RestorationData(lightning.LightningDataModule, ABC):
     def _trainer(self) -> lightning.Trainer:
         assert self.trainer is not None, "loaders are made by a Trainer"
         return self.trainer
+
+
+def _unchanged(image: Tensor) -> Tensor:
+    return image
 
 
 def _single(samples: list[Sample]) -> Sample:

@@ -1,0 +1,1 @@
+"""From folders of image files to batches of degraded and clean images."""

@@ -1,0 +1,293 @@
+"""Named sets of photographs: folders of the user's, or those that ship inside scikit-image and scikit-learn."""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kgt_lightning.images import gray, list_images, quantise, read_image, read_shape, to_uint8
+
+log = logging.getLogger(__name__)
+
+BUNDLED_TRAIN = ("astronaut", "camera", "china", "coins", "rocket", "brick", "flower", "grass", "gravel")
+BUNDLED_TEST = ("chelsea", "coffee")
+
+
+class Source(Protocol):
+    """Where one image comes from; picklable, since data loader workers that are spawned receive it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the picture changes."""
+        ...
+
+    def read(self) -> Tensor:
+        """Image, float32 [C, H, W] in [0, 1], with the channels asked for."""
+        ...
+
+    def shape(self) -> tuple[int, int, int]:
+        """Shape [C, H, W] of what will be read, found without decoding the file."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photograph:
+    """One photograph, read when it is needed."""
+
+    name: str
+    """Path below the folder of its set, without suffix where that is unique."""
+    listed: str
+    """Folder of the set, path and suffix, such as Set12/01.png: the name that GRL seeds its noise with."""
+    clean: Source
+    degraded: Source | None = None
+    """The degraded image that its set gives with it, if any."""
+
+    def check_degraded(self, scale: int) -> None:
+        """See that the degraded image has the size of the clean one, divided by the scale.
+
+        Raises:
+            ValueError: if it has another one.
+
+        """
+        if self.degraded is None:
+            return
+        expected = [side // scale for side in self.clean.shape()[1:]]
+        found = list(self.degraded.shape()[1:])
+        if found != expected:
+            raise ValueError(
+                f"{self.name}: its degraded image has {found[0]} x {found[1]} pixels,"
+                f" {expected[0]} x {expected[1]} are expected at scale={scale}: replace or remove it"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotographSet:
+    """Photographs under one name."""
+
+    name: str
+    photographs: tuple[Photograph, ...]
+
+
+def folder_set(
+    folder: Path, *, channels: int, repeat_gray: bool = False, to_gray: Callable[[Tensor], Tensor] = gray
+) -> PhotographSet:
+    """The photographs in a folder and below it, to be read with 3 channels or with 1.
+
+    A gray file among colour is refused when it is read, unless ``repeat_gray`` makes three equal channels of it; of
+    colour files ``to_gray`` makes gray ones, rounded to the bits of the file.
+
+    Raises:
+        ValueError: if the folder is missing or holds no image.
+
+    """
+    files = list_images(folder)
+    stems = Counter(path.with_suffix("") for path in files)
+
+    def photograph(path: Path) -> Photograph:
+        name = path if stems[path.with_suffix("")] > 1 else path.with_suffix("")
+        return Photograph(
+            name=name.relative_to(folder).as_posix(),
+            listed=(folder.name / path.relative_to(folder)).as_posix(),
+            clean=FileSource(path=path, channels=channels, repeat_gray=repeat_gray, to_gray=to_gray),
+        )
+
+    return PhotographSet(name=folder.name, photographs=tuple(photograph(path) for path in files))
+
+
+def paired_set(
+    degraded: PhotographSet, clean: PhotographSet, *, partner: Callable[[str], str] = str, name: str | None = None
+) -> PhotographSet:
+    """The degraded photographs, each with its clean partner, in the order of the degraded ones.
+
+    Args:
+        degraded: what is to be restored.
+        clean: a clean photograph may be the partner of several.
+        partner: name of the clean photograph for the name of a degraded one; by default the same.
+        name: of the set; by default that of the degraded one.
+
+    Raises:
+        ValueError: naming the photographs without partner, on either side.
+
+    """
+    by_name = {each.name: each for each in clean.photographs}
+    partners = {each.name: partner(each.name) for each in degraded.photographs}
+    lonely = [name for name, wanted in partners.items() if wanted not in by_name]
+    if lonely:
+        raise ValueError(
+            f"{degraded.name}: {_some(lonely)} without a clean image in {clean.name} (expected"
+            f" {_some(partners[each] for each in lonely)}, which holds {_some(by_name)}): add or remove them"
+        )
+    unused = sorted(by_name.keys() - set(partners.values()))
+    if unused:
+        raise ValueError(f"{clean.name}: {_some(unused)} without a degraded image in {degraded.name}: add or remove")
+    photographs = (
+        Photograph(
+            name=each.name, listed=each.listed, clean=by_name[partners[each.name]].clean, degraded=each.clean
+        )
+        for each in degraded.photographs
+    )
+    return PhotographSet(name=name or degraded.name, photographs=tuple(photographs))
+
+
+def bundled_set(name: str, photographs: Sequence[str], *, channels: int) -> PhotographSet:
+    """The named photographs of scikit-image, and china and flower of scikit-learn."""
+    return PhotographSet(
+        name=name,
+        photographs=tuple(
+            Photograph(name=photo, listed=f"{name}/{photo}", clean=BundledSource(name=photo, channels=channels))
+            for photo in photographs
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource:
+    """A file; see :func:`folder_set`."""
+
+    path: Path
+    channels: int
+    repeat_gray: bool
+    to_gray: Callable[[Tensor], Tensor]
+
+    @property
+    def fingerprint(self) -> str:
+        """Path, size, time, and how it is made gray."""
+        status = self.path.stat()
+        made = self.to_gray.__name__ if self.channels == 1 else "colour"
+        return f"{self.path.resolve()}:{status.st_size}:{status.st_mtime_ns}:{made}"
+
+    def read(self) -> Tensor:
+        """Image, float32 [channels, H, W] in [0, 1].
+
+        Raises:
+            ValueError: if it cannot be read, or is gray where colour is asked for.
+
+        """
+        picture = read_image(self.path)
+        if self.channels == 1 and len(picture.pixels) == 3:
+            return quantise(self.to_gray(picture.pixels), bits=picture.bits) / (2**picture.bits - 1)
+        self._check(len(picture.pixels))
+        return picture.pixels.expand(self.channels, -1, -1)
+
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width from the header of the file; raises as :meth:`read`."""
+        channels, height, width = read_shape(self.path)
+        self._check(channels)
+        return self.channels, height, width
+
+    def _check(self, found: int) -> None:
+        if found < self.channels and not self.repeat_gray:
+            raise ValueError(
+                f"{self.path} is gray in a colour set: convert it to RGB, remove it, or set data.repeat_gray=true"
+                " (data.channels=1 makes all images gray)"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundledSource:
+    """A photograph inside scikit-image or scikit-learn; gray ones are repeated to three channels."""
+
+    name: str
+    channels: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Its name."""
+        return f"bundled:{self.name}"
+
+    def read(self) -> Tensor:
+        """Image, float32 [channels, H, W] in [0, 1]."""
+        # Only readers need these two, and they are slow to import.
+        import skimage.data
+        from sklearn.datasets import load_sample_image
+
+        if self.name in ("china", "flower"):
+            pixels = load_sample_image(f"{self.name}.jpg")
+        else:
+            pixels = getattr(skimage.data, self.name)()
+        image = torch.from_numpy(np.atleast_3d(pixels).copy()).permute(2, 0, 1).float() / 255
+        if self.channels == 1 and len(image) == 3:
+            return to_uint8(gray(image[None])[0]) / 255
+        return image.expand(self.channels, -1, -1)
+
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        channels, height, width = self.read().shape
+        return channels, height, width
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few names and how many there are."""
+    listed = list(names)
+    shown = ", ".join(listed[:3])
+    return f"{shown} and {len(listed) - 3} more" if len(listed) > 3 else shown
+
+
+class PixelCache:
+    """Photographs decoded once into one memory-mapped file of 8-bit pixels, so that a crop costs a copy of the crop.
+
+    The file is named after everything it was made from; when a photograph changes, a new one is made. Photographs of
+    16 bits are rounded to 8.
+    """
+
+    def __init__(self, sources: Sequence[Source], *, channels: int, folder: Path) -> None:
+        key = hashlib.sha256(repr((channels, [each.fingerprint for each in sources])).encode()).hexdigest()[:16]
+        self._pixels_file = folder / f"{key}.uint8"
+        self._shapes_file = folder / f"{key}.json"
+        if not self._is_complete():
+            log.info("decoding %d images into %s", len(sources), self._pixels_file)
+            self._write(sources)
+        shapes = json.loads(self._shapes_file.read_text())
+        self._shapes = [tuple(shape) for shape in shapes]
+        self._offsets = np.concatenate([[0], np.cumsum([np.prod(shape) for shape in shapes])])
+        self._pixels: np.memmap | None = None
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Pixels uint8 [H, W, C] of a photograph, still on disk."""
+        if self._pixels is None:  # mapped anew in each worker process
+            self._pixels = np.memmap(self._pixels_file, dtype=np.uint8, mode="r")
+        return self._pixels[self._offsets[index] : self._offsets[index + 1]].reshape(self._shapes[index])
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_pixels": None}
+
+    def _is_complete(self) -> bool:
+        """Whether both files are there and fit each other: a run may have been killed, or a disk full."""
+        try:
+            shapes = json.loads(self._shapes_file.read_text())
+            return self._pixels_file.stat().st_size == sum(int(np.prod(shape)) for shape in shapes)
+        except (OSError, ValueError):
+            return False
+
+    def _write(self, sources: Sequence[Source]) -> None:
+        # Written aside and renamed: other processes see a whole file or none.
+        self._pixels_file.parent.mkdir(parents=True, exist_ok=True)
+        shapes: list[tuple[int, ...]] = []
+        with tempfile.NamedTemporaryFile(dir=self._pixels_file.parent, delete=False) as pixels_file:
+            shapes_file = Path(pixels_file.name + ".json")
+            try:
+                for source in sources:
+                    pixels = to_uint8(source.read()).permute(1, 2, 0).contiguous().numpy()
+                    shapes.append(pixels.shape)
+                    pixels_file.write(pixels.tobytes())
+                pixels_file.close()
+                shapes_file.write_text(json.dumps(shapes))
+                os.replace(pixels_file.name, self._pixels_file)
+                os.replace(shapes_file, self._shapes_file)
+            except BaseException:
+                Path(pixels_file.name).unlink(missing_ok=True)
+                shapes_file.unlink(missing_ok=True)
+                raise

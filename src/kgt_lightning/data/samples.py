@@ -1,0 +1,234 @@
+"""Samples of photographs: random patches to train on, whole images to test on, and which process takes which.
+
+Everything random about training sample i, its photograph, crop, flips and degradation, is drawn from a generator seeded
+by (seed, i). The samples of a step therefore do not depend on workers, processes, or on whether the run was resumed.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from kgt_lightning.data.photographs import Photograph, PixelCache
+from kgt_lightning.images import modcrop
+
+
+class Degradation(Protocol):
+    """What happened to the clean image; picklable, and without a memory."""
+
+    @property
+    def scale(self) -> int:
+        """How many times smaller the degraded image is."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Pixels around a patch of the clean image that its degraded version depends on, a multiple of the scale."""
+        ...
+
+    def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+        """Degraded image [C', H/scale, W/scale] of a clean one [C, H, W] in [0, 1]; all chance comes from ``rng``.
+
+        The clean image has ``context`` pixels more on each side than are wanted; they are cut off afterwards.
+        """
+        ...
+
+    def test_settings(self) -> Mapping[str, Callable[[Tensor, str], Tensor]]:
+        """Settings to test, by name such as ``sigma=25``: degraded image of a clean one and its listed name.
+
+        The same at every call; what is random is drawn from the name.
+        """
+        ...
+
+
+def rng_for(name: str) -> np.random.Generator:
+    """Generator that a name seeds, the same on every machine."""
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big")))
+
+
+class Sample(NamedTuple):
+    """One image to validate or test on, or a batch of one."""
+
+    degraded: Tensor
+    clean: Tensor
+    position: int
+    """In the data set: an image that several processes were given is counted once."""
+    name: str
+
+
+class Patches(Dataset[tuple[Tensor, Tensor]]):
+    """Endless training samples: the i-th is a (degraded, clean) pair of random patches, the same whenever asked for.
+
+    Where a photograph comes with a degraded image, the patch is cut from both; elsewhere the clean patch is degraded.
+
+    Args:
+        photographs: to take patches from.
+        degradation: of those that give no degraded image.
+        channels: of the clean images; the cache is kept apart for each number.
+        patch: side of the clean patch in pixels; smaller photographs are mirrored at their edges.
+        seed: of everything random.
+        cache_dir: where the decoded photographs are kept.
+
+    Raises:
+        ValueError: if a degraded image has not the size of the clean one divided by the scale.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        photographs: Sequence[Photograph],
+        degradation: Degradation,
+        channels: int,
+        patch: int,
+        seed: int,
+        cache_dir: Path,
+    ) -> None:
+        given = [each for each in photographs if each.degraded is not None]
+        for each in given:
+            each.check_degraded(degradation.scale)
+        sources = [each.clean for each in photographs] + [each.degraded for each in given if each.degraded]
+        self.pixels = PixelCache(sources, channels=channels, folder=cache_dir)
+        self.number = len(photographs)
+        places = iter(range(self.number, len(sources)))
+        self.degraded_at = [None if each.degraded is None else next(places) for each in photographs]
+        self.degradation = degradation
+        self.patch = patch
+        self.seed = seed
+
+    def __getitem__(self, sample: int) -> tuple[Tensor, Tensor]:
+        """Degraded [C', patch/scale, patch/scale] and clean [C, patch, patch]."""
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, sample]))
+        photograph = int(rng.integers(self.number))
+        clean, at = self.pixels[photograph], self.degraded_at[photograph]
+        scale = self.degradation.scale
+        if at is not None:
+            # Both begin at a pixel of the degraded image.
+            degraded = self.pixels[at]
+            side = self.patch // scale
+            top, left = (int(rng.integers(max(length - side, 0) + 1)) for length in degraded.shape[:2])
+            turn = rng.random(3) < 0.5
+            return (
+                _laid(_square(degraded, top, left, side), turn),
+                _laid(_square(clean, top * scale, left * scale, self.patch), turn),
+            )
+        top, left = (int(rng.integers(max(length - self.patch, 0) + 1)) for length in clean.shape[:2])
+        context = self.degradation.context
+        square = _square(clean, top - context, left - context, self.patch + 2 * context)
+        around = _laid(square, rng.random(3) < 0.5)
+        return _inner(self.degradation(around, rng), context // scale), _inner(around, context)
+
+
+def _square(pixels: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+    """Part [side, side, C] of the pixels [H, W, C], mirrored where it reaches beyond an edge."""
+    height, width = pixels.shape[:2]
+    if min(top, left) >= 0 and top + side <= height and left + side <= width:
+        return pixels[top : top + side, left : left + side]
+    rows, columns = (
+        np.minimum(place % (2 * length), 2 * length - 1 - place % (2 * length))
+        for place, length in ((np.arange(top, top + side), height), (np.arange(left, left + side), width))
+    )
+    return pixels[rows[:, None], columns]
+
+
+def _laid(pixels: np.ndarray, turn: np.ndarray) -> Tensor:
+    """Image [C, S, S] in [0, 1] of the pixels [S, S, C], laid in one of the eight ways."""
+    if turn[0]:
+        pixels = pixels[::-1]
+    if turn[1]:
+        pixels = pixels[:, ::-1]
+    if turn[2]:
+        pixels = pixels.swapaxes(0, 1)
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float() / 255
+
+
+def _inner(image: Tensor, border: int) -> Tensor:
+    return image[:, border : image.shape[1] - border, border : image.shape[2] - border].contiguous()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeImages(Dataset[Sample]):
+    """The photographs of a set, or their central parts, each with its degraded image, the same at every call."""
+
+    photographs: tuple[Photograph, ...]
+    degrade: Callable[[Tensor, str], Tensor] | None
+    """Makes the degraded image of a clean one and its listed name, where the set does not give it."""
+    scale: int
+    modulo: int
+    """The clean image is cropped, top left, to multiples of it and of the scale."""
+    prepare: Callable[[Tensor], Tensor]
+    """Applied to clean and given degraded images as they are read."""
+    largest: int | None
+    """Side in pixels that the central part may have."""
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Degraded and clean image.
+
+        Raises:
+            ValueError: if the degraded image that the set gives is not smaller by the scale.
+
+        """
+        photograph = self.photographs[index]
+        photograph.check_degraded(self.scale)
+        clean = modcrop(self.prepare(photograph.clean.read()), math.lcm(self.scale, self.modulo)).contiguous()
+        height, width = (side // self.scale for side in clean.shape[-2:])
+        degraded = None
+        if photograph.degraded is not None:
+            degraded = self.prepare(photograph.degraded.read())[:, :height, :width].contiguous()
+        if self.largest is not None:
+            # In pixels of the degraded image, so that both are cropped alike; both begin at a multiple.
+            grid = math.lcm(self.scale, self.modulo) // self.scale
+            side = max(self.largest // self.scale // grid, 1) * grid
+            top, left = (max(each - side, 0) // (2 * grid) * grid for each in (height, width))
+            clean = _part(clean, top * self.scale, left * self.scale, side * self.scale)
+            degraded = None if degraded is None else _part(degraded, top, left, side)
+        if degraded is None:
+            assert self.degrade is not None, "the set gives no degraded image"
+            degraded = self.degrade(clean, photograph.listed)
+        return Sample(degraded, clean, index, photograph.name)
+
+
+class StepSampler(Sampler[list[int]]):
+    """The batches of one process: from the first that is still to do.
+
+    Of every batch over all processes each takes its own part; numbers go on where the last batch ended. The samples of
+    a step therefore do not depend on how many processes, or accumulated batches, share it.
+
+    Args:
+        batch_size: samples that one process takes at once.
+        first: batch to begin with.
+        total: batches of the whole run.
+        rank: of this process.
+        processes: of the run.
+
+    """
+
+    def __init__(self, *, batch_size: int, first: int, total: int, rank: int, processes: int) -> None:
+        self.batch_size = batch_size
+        self.first = first
+        self.total = total
+        self.rank = rank
+        self.processes = processes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in range(self.first, self.total):
+            start = (batch * self.processes + self.rank) * self.batch_size
+            yield list(range(start, start + self.batch_size))
+
+    def __len__(self) -> int:
+        # All batches of the run, also after a resume: Lightning counts on from the ones already done.
+        return self.total
+
+
+def _part(image: Tensor, top: int, left: int, side: int) -> Tensor:
+    return image[:, top : top + side, left : left + side].contiguous()
