@@ -17,10 +17,11 @@ from omegaconf import DictConfig, OmegaConf
 from kgt_lightning.benchmarks.attention import bench_attention
 from kgt_lightning.benchmarks.data import bench_data
 from kgt_lightning.benchmarks.graph import bench_graph
-from kgt_lightning.benchmarks.measure import machine, refuse_to_swap
+from kgt_lightning.benchmarks.measure import refuse_to_swap
 from kgt_lightning.benchmarks.model import bench_model
 from kgt_lightning.benchmarks.report import show, write
 from kgt_lightning.entry import command
+from kgt_lightning.machine import machine
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kgt_lightning.benchmarks.measure import is_out_of_memory, time_and_memory
+from kgt_lightning.benchmarks.measure import time_and_memory
+from kgt_lightning.machine import is_out_of_memory
 from kgt_lightning.ops import KeyGraph, available_implementations, build_key_graph, key_graph_attention
 from kgt_lightning.ops.attention import choose_implementation
 

@@ -1,10 +1,7 @@
-"""Time, peak memory, and the machine they were taken on."""
+"""Time and peak memory of a call."""
 
 import ctypes
 import gc
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,9 +11,9 @@ from typing import Any
 
 import torch
 
-Run = Callable[[], Any]
+from kgt_lightning.machine import is_out_of_memory, proc_field, status_bytes
 
-_STATUS = Path("/proc/self/status")
+Run = Callable[[], Any]
 
 
 def median_ms(run: Run, *, device: torch.device, seconds: float) -> float:
@@ -57,9 +54,9 @@ def peak_mb(run: Run, *, device: torch.device) -> float | None:
     ctypes.CDLL(None).malloc_trim(0)
     # 5 resets the high-water mark of resident memory (proc(5)).
     Path("/proc/self/clear_refs").write_text("5")
-    before = _status_bytes("VmRSS")
+    before = status_bytes("VmRSS")
     run()
-    return (_status_bytes("VmHWM") - before) / 1e6
+    return (status_bytes("VmHWM") - before) / 1e6
 
 
 def time_and_memory(run: Run, *, device: torch.device, seconds: float) -> tuple[float | None, float | None, str]:
@@ -76,74 +73,18 @@ def time_and_memory(run: Run, *, device: torch.device, seconds: float) -> tuple[
     return None, None, "out of memory"
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch, Python or the kernel found no memory; PyTorch has no type of its own for that on the CPU."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
 def refuse_to_swap() -> None:
     """Limit this process to the memory that is free now, so that asking for more fails instead of killing it."""
     if sys.platform == "linux":
         # Unix only.
         import resource
 
-        free = int(_field(Path("/proc/meminfo"), "MemAvailable")) * 1024
-        limit = _status_bytes("VmSize") + free * 9 // 10
+        free = int(proc_field(Path("/proc/meminfo"), "MemAvailable")) * 1024
+        limit = status_bytes("VmSize") + free * 9 // 10
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """Processor or GPU, threads, memory, versions and commit."""
-    described = {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": platform.platform(terse=True),
-        "commit": _commit(),
-    }
-    if device.type == "cuda":
-        properties = torch.cuda.get_device_properties(device)
-        described |= {
-            "gpu": properties.name,
-            "gpu_memory_gb": round(properties.total_memory / 1e9, 1),
-            "cuda": torch.version.cuda or torch.version.hip,
-        }
-    return described
 
 
 def _finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _field(file: Path, name: str) -> str:
-    """First word after ``name:``."""
-    return next(line.split()[1] for line in file.read_text().splitlines() if line.startswith(f"{name}:"))
-
-
-def _status_bytes(name: str) -> int:
-    return int(_field(_STATUS, name)) * 1024
-
-
-def _processor() -> str:
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip() + (", AVX-512" if torch.cpu._is_avx512_supported() else "")
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str | None:
-    """Of the checkout this package lies in, or None if it is installed; marked where files have changed."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        described = subprocess.run(
-            [*git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return described.stdout.strip()
