@@ -6,34 +6,22 @@ python -m kgt_lightning.describe task=sr model=kgt_small scale=2 size=[256,256]
 import json
 from typing import Any
 
-import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
-from torch.utils.flop_counter import FlopCounterMode
 
+from kgt_lightning.cost import count_flops
 from kgt_lightning.entry import command
-from kgt_lightning.restoration import RestorationModule
 
 
 def describe(config: DictConfig) -> dict[str, Any]:
-    """Parameters, flops (two for each multiply-add, padding included) and the multiple of height and width.
-
-    The operations are counted on the meta device: nothing is computed and no memory is taken. Attention counts as its
-    neighbours only, whatever implementation is configured, and the Key-Graph of each stage as its similarity product.
-    """
+    """Parameters, operations of one forward pass, and the multiple of height and width; see :func:`count_flops`."""
     height, width = config.size
-    with torch.device("meta"):
-        # ``gather`` multiplies exactly the neighbours, so that counting its products counts the method's.
-        module: RestorationModule = instantiate(config.module, backbone={"attention": "gather", "compile": False})
-        image = torch.empty(1, config.data.channels, height, width)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            module(image)
+    flops, module = count_flops(config, height=height, width=width)
     backbone = module.network.backbone
     return {
         "params": sum(p.numel() for p in module.parameters()),
-        "flops": counter.get_total_flops(),
+        "flops": flops,
         "multiple": backbone.multiple,
         "size": [height, width],
         "k": backbone.k,

@@ -31,6 +31,8 @@ _NEEDLESS = (
     "`isinstance\\(treespec, LeafSpec\\)`",  # Lightning's own use of torch
     "You're resuming from a checkpoint that ended before",  # the data goes on at the step that was reached
     "Checkpoint directory .* exists and is not empty",  # as it is after every resume
+    "You're using the WeightAveraging callback with a model that overrides",  # a model that is shared is refused
+    "It is recommended to use `self.log\\('(step|val/.*)', .*sync_dist=True",  # all processes know the same value
     "The '.*_dataloader' does not have many workers",  # crops from a memory map are cheap
 )
 """Beginnings of warnings about nothing that a user could or should change."""
@@ -41,11 +43,17 @@ def run_name(resume: bool, folder: str) -> str:
     checkpoints = list(Path(folder).glob("*/checkpoints/last.ckpt")) if resume else []
     if checkpoints:
         return max(checkpoints, key=lambda file: file.stat().st_mtime).parents[1].name
-    return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return sweep_name(None)
+
+
+def sweep_name(name: str | None) -> str:
+    """The name, or the present time."""
+    return name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
 # The cache keeps the answer the same for the whole process.
 OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)
 # Some sizes follow from others, and YAML has no arithmetic.
 OmegaConf.register_new_resolver("times", operator.mul, replace=True)
 

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torchmetrics import Metric
 
 from kgt_lightning.data.samples import Sample
-from kgt_lightning.model import KGT, PixelShuffleHead, ResidualHead, Restorer
+from kgt_lightning.model import KGT, PixelShuffleHead, ResidualHead, Restorer, Stage
 from kgt_lightning.optim import AdamW
 from kgt_lightning.scoring import Scoring
 
@@ -140,7 +141,7 @@ class RestorationModule(lightning.LightningModule, ABC):
         loss = self.loss(self.network(self.network_input(degraded), k), clean)
         # Named so, Lightning takes it for the step of all metrics. Its own count is off in a run that is prolonged.
         self.log("step", float(self.global_step))
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         self.log("train/k", float(k))
         return loss
 
@@ -175,6 +176,16 @@ class RestorationModule(lightning.LightningModule, ABC):
     def test_scores(self) -> list[dict[int, list[float]]]:
         """For each test set, by position of the image: scores of the restored image, then those of the baseline."""
         return [scores.compute() for scores in self.scores]
+
+    def configure_model(self) -> None:
+        """Share the weights among the devices where the strategy asks for that: a stage is whole while it computes."""
+        if self.device_mesh is None or isinstance(self.network, FSDPModule):
+            return
+        mesh = self.device_mesh["data_parallel"]
+        for module in self.network.modules():
+            if isinstance(module, Stage):
+                fully_shard(module, mesh=mesh)
+        fully_shard(self.network, mesh=mesh)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser, and a scheduler that goes by steps."""

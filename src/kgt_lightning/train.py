@@ -4,11 +4,14 @@ python -m kgt_lightning.train task=denoise model.k=256
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,10 +19,13 @@ from kgt_lightning.callbacks import ConfigInCheckpoint
 from kgt_lightning.checkpoint import load_checkpoint
 from kgt_lightning.curves import draw_curves
 from kgt_lightning.data.restoration import RestorationData
+from kgt_lightning.distributed import check_strategy, load_weights, processes_of
 from kgt_lightning.entry import command
 from kgt_lightning.loggers import finishing
+from kgt_lightning.record import recording
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.results import run_test
+from kgt_lightning.sweep import go_on
 
 log = logging.getLogger(__name__)
 
@@ -27,42 +33,51 @@ FIXED_BY_WEIGHTS = ("task", "module.backbone", "data.channels", "module.scale")
 """Parts of the configuration that a resumed run cannot change."""
 
 
-def train(config: DictConfig) -> float:
-    """Train as configured, and test: the first score, usually PSNR in dB, its mean over the first test set."""
-    check_settings(config)
-    torch.set_float32_matmul_precision(config.matmul_precision)
-    resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float:
+    """Train as configured, and test: the first score, usually PSNR in dB, its mean over the first test set.
+
+    Args:
+        config: whole.
+        overrides: arguments it was composed with, for the record of the run.
+
+    """
     folder = Path(config.run_dir)
-    last = last_checkpoint(config, folder)
+    with recording(config, folder, overrides=list(overrides)) as record:
+        check_settings(config)
+        torch.set_float32_matmul_precision(config.matmul_precision)
+        resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        last = last_checkpoint(config, folder)
 
-    lightning.seed_everything(config.seed, workers=True, verbose=False)
-    data: RestorationData = instantiate(config.data)
-    data.find_photographs()
-    module: RestorationModule = instantiate(config.module)
-    trainer = make_trainer(config, resolved)
-    with finishing(trainer.loggers):
-        for logger in trainer.loggers:
-            logger.log_hyperparams(resolved)
-        parameters = sum(p.numel() for p in module.parameters())
-        log.info("%s: %.2f million parameters; results go to %s", config.task, parameters / 1e6, folder)
-
-        trainer.fit(module, data, ckpt_path=last, weights_only=True)
-        best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
-        if best:
-            # The averaged weights are what was validated; they are what the checkpoint holds.
-            module.load_state_dict(load_checkpoint(best).state)
-        results = run_test(trainer, module, data, task=config.task)
-        means = results.means()
-        if trainer.is_global_zero:
-            results.write(folder, checkpoint=best, parameters=parameters)
-            draw_curves(folder)
-            results.show()
-            log.info("checkpoints, curves and panels are in %s", folder)
-        first = module.scoring.columns[0].name
-        for test_set, mean in means.items():
-            name = f"test/{str(test_set).replace(' ', '_')}_{first}"
+        lightning.seed_everything(config.seed, workers=True, verbose=False)
+        data: RestorationData = instantiate(config.data)
+        data.find_photographs()
+        module: RestorationModule = instantiate(config.module)
+        trainer = make_trainer(config, resolved)
+        check_strategy(trainer)
+        record.start(device=trainer.strategy.root_device, devices=trainer.world_size)
+        with finishing(trainer.loggers), processes_of(trainer, record):
             for logger in trainer.loggers:
-                logger.log_metrics({name: mean[first]}, step=trainer.global_step - 1)
+                logger.log_hyperparams(resolved)
+            parameters = sum(p.numel() for p in module.parameters())
+            log.info("%s: %.2f million parameters; results go to %s", config.task, parameters / 1e6, folder)
+
+            trainer.fit(module, data, ckpt_path=last, weights_only=True)
+            best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
+            if best:
+                # The averaged weights are what was validated; they are what the checkpoint holds.
+                load_weights(module, load_checkpoint(best).state)
+            results = run_test(trainer, module, data, task=config.task)
+            means = results.means()
+            if trainer.is_global_zero:
+                results.write(folder, checkpoint=best, parameters=parameters)
+                draw_curves(folder)
+                results.show()
+                log.info("checkpoints, curves and panels are in %s", folder)
+            first = module.scoring.columns[0].name
+            for test_set, mean in means.items():
+                name = f"test/{str(test_set).replace(' ', '_')}_{first}"
+                for logger in trainer.loggers:
+                    logger.log_metrics({name: mean[first]}, step=trainer.global_step - 1)
     return next(iter(means.values()))[first]
 
 
@@ -137,7 +152,12 @@ def _difference(theirs: Any, ours: Any) -> str:
 @command("train")
 def main(config: DictConfig) -> float:
     """Command-line entry."""
-    return train(config)
+    hydra = HydraConfig.get()
+    if hydra.mode is RunMode.MULTIRUN:
+        score = go_on(config, Path(config.run_dir))
+        if score is not None:
+            return score
+    return train(config, overrides=hydra.overrides.task)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """From folders of photographs to batches of (degraded, clean), the same for every task."""
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -271,8 +272,9 @@ class RestorationData(lightning.LightningDataModule, ABC):
 
     def _one_by_one(self, images: WholeImages) -> DataLoader[Sample]:
         trainer = self._trainer()
-        # Every process needs an image, or Lightning stops; one that several were given is counted once.
-        given = range(trainer.global_rank, max(len(images), trainer.world_size), trainer.world_size)
+        # Every process takes as many, or those that share weights wait for ever; one given twice is counted once.
+        rounds = math.ceil(len(images) / trainer.world_size)
+        given = range(trainer.global_rank, rounds * trainer.world_size, trainer.world_size)
         own = [position % len(images) for position in given]
         return DataLoader(images, sampler=own, batch_size=1, collate_fn=_single, **self._loading())
 

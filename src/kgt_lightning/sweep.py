@@ -1,0 +1,291 @@
+"""Sweeps that survive: every job in a process of its own, found again by what shapes its result."""
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from kgt_lightning.mistakes import MISTAKES, one_line
+from kgt_lightning.processes import start_job
+from kgt_lightning.record import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    OUT_OF_MEMORY,
+    RUNNING,
+    RunRecord,
+    config_key,
+    read_record,
+    write_record,
+)
+from kgt_lightning.schema import check_types
+
+log = logging.getLogger(__name__)
+
+Process = subprocess.Popen[bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One point of a sweep."""
+
+    name: str
+    folder: Path
+    config: DictConfig
+    """Composed, its folder filled in."""
+    hydra: DictConfig
+    """Section hydra of the same."""
+    overrides: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job stands after the sweep."""
+
+    job: Job
+    status: str
+    error: str | None
+    seconds: float | None
+    score: float | None
+    """First score of the first test set, if the job is finished."""
+    earlier: bool
+    """Whether that was so before this start."""
+
+    def as_error(self) -> ValueError:
+        """For a job that is not finished."""
+        return ValueError(f"{self.job.name}: {self.status}: {self.error}")
+
+
+def run_sweep(
+    configs: Sequence[DictConfig], *, folder: Path, swept: Sequence[Sequence[str]], at_once: int
+) -> list[Outcome]:
+    """Run what is missing of a sweep, in order, and say how all its jobs stand.
+
+    A job is found again by the key of its configuration. It is skipped if it is finished, resumed if it was
+    interrupted, and reported if it failed, unless ``retry`` is set.
+
+    Args:
+        configs: of the jobs, composed.
+        folder: of the sweep.
+        swept: for each job, those of its arguments that the sweep chose.
+        at_once: number of jobs that run at the same time; they share GPUs and threads.
+
+    Raises:
+        ValueError: if another process runs the same sweep, or there are fewer GPUs than jobs at once.
+
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # Let go when this process ends, in whatever way.
+        with FileLock(folder / ".lock", timeout=0):
+            jobs = find_folders(configs, folder=folder, swept=swept)
+            before = [read_record(job.folder) for job in jobs]
+            settled = [is_settled(record, job.config.retry) for job, record in zip(jobs, before, strict=True)]
+            _run_all([job for job, done in zip(jobs, settled, strict=True) if not done], at_once=at_once)
+            return [_outcome(job, earlier=done) for job, done in zip(jobs, settled, strict=True)]
+    except Timeout:
+        raise ValueError(f"{folder} is being run by another process: wait for it, or name another sweep") from None
+
+
+def is_settled(record: dict[str, Any] | None, retry: bool) -> bool:
+    """Whether nothing is to be done for a job with this record."""
+    if record is None:
+        return False
+    return record["status"] == FINISHED or (record["status"] in (FAILED, OUT_OF_MEMORY) and not retry)
+
+
+def go_on(config: DictConfig, folder: Path) -> float | None:
+    """Score of a job that is finished, or None, and then its configuration is set to resume what there is.
+
+    For launchers that know nothing of records and start every job: they number the folders.
+
+    Raises:
+        ValueError: if the job failed before and is not to be tried again, or the folder is that of another job.
+
+    """
+    record = read_record(folder)
+    if record is None:
+        return None
+    if record["key"] != config_key(config):
+        raise ValueError(f"{folder} holds another job ({' '.join(record['overrides'])}): name another sweep")
+    if record["status"] == FINISHED:
+        return read_score(folder)
+    if is_settled(record, config.retry):
+        raise ValueError(f"{record['status']} before: {record['error']}; retry=true tries again")
+    config.resume = True
+    return None
+
+
+def find_folders(configs: Sequence[DictConfig], *, folder: Path, swept: Sequence[Sequence[str]]) -> list[Job]:
+    """Jobs with the folders that hold their records, or else with new ones named after what was swept."""
+    records = {each.parent: read_record(each.parent) for each in sorted(folder.glob("*/run.json"))}
+    taken = set(records)
+    jobs: list[Job] = []
+    for config, chosen in zip((each.copy() for each in configs), swept, strict=True):
+        OmegaConf.set_struct(config, False)
+        hydra = config.pop("hydra")
+        overrides = list(hydra.overrides.task)
+        key = config_key(config)
+        # Jobs of the same key differ in what does not shape the result, such as the number of devices.
+        same = [where for where, record in records.items() if record and record["key"] == key and where in taken]
+        same.sort(key=lambda where: (records[where] or {})["overrides"] != overrides)
+        name = job_name(chosen)
+        place = same[0] if same else folder / name
+        if same:
+            taken.remove(place)
+            records.pop(place)
+        else:
+            number = 2
+            while place in taken or place in [job.folder for job in jobs]:
+                place, number = folder / f"{name}-{number}", number + 1
+        config.run_dir, config.run, config.sweep = str(place.absolute()), place.name, folder.name
+        jobs.append(Job(name=place.name, folder=place, config=config, hydra=hydra, overrides=overrides))
+    return jobs
+
+
+def job_name(swept: Sequence[str]) -> str:
+    """Short name of a folder: ``k=64,seed=1`` for model.k=64 seed=1."""
+    keys = [each.lstrip("+~").partition("=")[0] for each in swept]
+    leaves = [key.rpartition(".")[2] for key in keys]
+    parts = [
+        f"{leaf if leaves.count(leaf) == 1 else key}={each.partition('=')[2]}"
+        for each, key, leaf in zip(swept, keys, leaves, strict=True)
+    ]
+    return re.sub(r"[^\w.,=+-]+", "_", re.sub(r"[][{}'\" ]", "", ",".join(parts)))[:100].strip(".") or "job"
+
+
+def read_score(folder: Path) -> float:
+    """First score of the first test set in results.json."""
+    means = json.loads((folder / "results.json").read_text())["means"]
+    return float(next(iter(next(iter(means.values())).values())))
+
+
+def show(outcomes: Sequence[Outcome], *, folder: Path) -> None:
+    """Print how all jobs stand."""
+    table = Table(title=f"{folder}", title_justify="left", title_style="")
+    for column in ("job", "status", "score", "minutes", ""):
+        table.add_column(column, justify="right" if column in ("score", "minutes") else "left", overflow="fold")
+    for each in outcomes:
+        score = "" if each.score is None else f"{each.score:.2f}"
+        minutes = "" if each.seconds is None else f"{each.seconds / 60:.1f}"
+        table.add_row(each.job.name, each.status + (", before" if each.earlier else ""), score, minutes, each.error)
+    # In a file or a pipe no line is broken.
+    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
+
+
+def share(slot: int, at_once: int) -> dict[str, str]:
+    """Variables that give one of several jobs at once its part of the machine.
+
+    Raises:
+        ValueError: if there are fewer GPUs than jobs at once.
+
+    """
+    if at_once == 1:
+        return {}
+    part = {}
+    if "OMP_NUM_THREADS" not in os.environ:
+        part["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // at_once, 1))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+    if gpus:
+        each = len(gpus) // at_once
+        if not each:
+            raise ValueError(f"hydra.launcher.at_once={at_once}: there are {len(gpus)} GPUs, at most so many jobs")
+        part["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[slot * each : (slot + 1) * each])
+    return part
+
+
+def _run_all(jobs: Sequence[Job], *, at_once: int) -> None:
+    slots: SimpleQueue[int] = SimpleQueue()
+    parts = [share(slot, at_once) for slot in range(at_once)]
+    for slot in range(at_once):
+        slots.put(slot)
+    running: list[Process] = []
+
+    def run(job: Job) -> None:
+        slot = slots.get()
+        log.info("%s begins; its log is in %s", job.name, job.folder)
+        try:
+            _run(job, running, environment=parts[slot])
+        finally:
+            slots.put(slot)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            for each in [pool.submit(run, job) for job in jobs]:
+                each.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            # Interrupted from the terminal, they end by themselves.
+            for process in running:
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+            raise
+
+
+def _run(job: Job, running: list[Process], *, environment: dict[str, str]) -> None:
+    """Run the job to its end, and see to it that its record tells it."""
+    record = RunRecord(job.config, job.folder, overrides=job.overrides)
+    there = read_record(job.folder)
+    job.config.resume = there is not None
+    try:
+        check_types(job.config)
+    except MISTAKES as error:
+        record.end(FAILED, one_line(error))
+        return
+    subfolder = f".hydra/{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    settings = {
+        "run": {"dir": str(job.folder)},
+        "output_subdir": subfolder,
+        "job": {"name": "train", "env_set": job.hydra.job.env_set},
+        "overrides": {"task": job.overrides},
+        "job_logging": OmegaConf.to_container(job.hydra.job_logging, resolve=False),
+        "verbose": job.hydra.verbose,
+    }
+    # What is set for Hydra in this process is not meant for others.
+    environment = {**environment, "HYDRA_FULL_ERROR": "0"}
+    process = start_job(job.config, job.folder / subfolder / "job.yaml", hydra=settings, environment=environment)
+    running.append(process)
+    code = process.wait()
+    running.remove(process)
+    after = read_record(job.folder)
+    if after is None or after == there or after["status"] == RUNNING:
+        status, reason = FAILED, f"ended with exit code {code} without saying why, see train.log"
+        if code < 0:
+            status, reason = INTERRUPTED, f"killed by {signal.Signals(-code).name}"
+        if after is None:
+            record.end(status, reason)
+        else:
+            write_record(job.folder, {**after, "status": status, "error": reason})
+
+
+def _outcome(job: Job, *, earlier: bool) -> Outcome:
+    record = read_record(job.folder)
+    assert record is not None
+    done = record["status"] == FINISHED
+    return Outcome(
+        job=job,
+        status=record["status"],
+        error=record["error"],
+        seconds=record["seconds"],
+        score=read_score(job.folder) if done else None,
+        earlier=earlier,
+    )
