@@ -27,6 +27,7 @@ def make_restorer():
             "train_k": None,
             "stride": 1,
             "ffn_ratio": 2,
+            "share_graph": True,
             "shift": False,
             "attention": "reference",
             "checkpointing": False,

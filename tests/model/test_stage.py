@@ -43,6 +43,27 @@ def test_all_layers_share_the_graph_of_the_input(features, monkeypatch):
     assert all(each is graph for each in used)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_without_sharing_each_layer_gets_the_graph_of_its_own_input(features, monkeypatch, training):
+    used = []
+    attend = stage_module.key_graph_attention
+    monkeypatch.setattr(
+        stage_module,
+        "key_graph_attention",
+        lambda q, k, v, graph, **rest: used.append(graph) or attend(q, k, v, graph, **rest),
+    )
+    inputs = []
+    stage = make_stage(share_graph=False)
+    for layer in stage.layers:
+        layer.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    with torch.set_grad_enabled(training):
+        stage(features, 5)
+    assert len(used) == len(inputs) == 3
+    for graph, nodes in zip(used, inputs, strict=True):
+        assert torch.equal(graph.index, stage_module.build_key_graph(nodes, 5).index)
+    assert not torch.equal(used[0].index, used[2].index)
+
+
 def test_all_neighbours_is_full_window_attention(features):
     """Against Swin V2's attention, written out: cosine similarity times a factor, plus bias, over the whole window."""
     attention = make_stage().layers[0].attention

@@ -32,6 +32,7 @@ class KGT(nn.Module):
         train_k: values one of which is drawn for every training step ("random top-k"); None trains with k.
         stride: pixels a node is wide: the stem folds stride x stride pixels into one node.
         ffn_ratio: hidden width of the feed-forward network over its width.
+        share_graph: builds the Key-Graph once for all layers of a stage, instead of from the input of each layer.
         shift: moves the windows by half their side in every second stage.
         attention: implementation of Key-Graph Attention, see :func:`key_graph_attention`.
         checkpointing: recomputes the layers in the backward pass instead of keeping their activations.
@@ -53,6 +54,7 @@ class KGT(nn.Module):
         train_k: Sequence[int] | None,
         stride: int,
         ffn_ratio: float,
+        share_graph: bool,
         shift: bool,
         attention: str,
         checkpointing: bool,
@@ -66,7 +68,14 @@ class KGT(nn.Module):
         self.k = self.check_k(k)
         self.train_k = tuple(self.check_k(each) for each in train_k or [k])
         self.stem = nn.Sequential(nn.PixelUnshuffle(stride), nn.Conv2d(channels * stride**2, width, 3, padding=1))
-        stage = partial(Stage, window=window, ffn_ratio=ffn_ratio, attention=attention, checkpointing=checkpointing)
+        stage = partial(
+            Stage,
+            window=window,
+            ffn_ratio=ffn_ratio,
+            attention=attention,
+            share_graph=share_graph,
+            checkpointing=checkpointing,
+        )
         self.layout = layout(stage=stage, width=width, shift=shift)
         if compile:
             self.layout.compile()

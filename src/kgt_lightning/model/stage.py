@@ -1,4 +1,4 @@
-"""A stage builds the Key-Graph once and shares it with all its layers.
+"""A stage builds the Key-Graph once and shares it with all its layers, or builds one for each, as an ablation.
 
 Shapes: B images, C channels, W windows, M window side, N = M*M nodes of a window, H heads, D head width.
 """
@@ -27,11 +27,13 @@ class Stage(nn.Module):
         window: int,
         ffn_ratio: float,
         attention: str,
+        share_graph: bool = True,
         shifted: bool = False,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.window = window
+        self.share_graph = share_graph
         self.shifted = shifted
         self.checkpointing = checkpointing
         self.layers = nn.ModuleList(
@@ -61,7 +63,9 @@ class Stage(nn.Module):
         return features_BCHW + self.conv(inside)
 
     def _through_layers(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
-        for layer in self.layers:
+        for i, layer in enumerate(self.layers):
+            if i > 0 and not self.share_graph:
+                graph = build_key_graph(nodes_WNC, graph.k)
             if self.checkpointing and torch.is_grad_enabled():
                 nodes_WNC = checkpoint(layer, nodes_WNC, graph, use_reentrant=False)
             else:

@@ -1,0 +1,128 @@
+"""run.json says what was run and how it ended, whatever that was."""
+
+import json
+import os
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from kgt_lightning import machine
+from kgt_lightning.record import config_key, how_it_ended, read_record, write_record
+from kgt_lightning.train import train
+
+
+class Raise(Callback):
+    """Ends a training as something unforeseen would."""
+
+    error: BaseException | None = None
+
+    def on_train_batch_end(self, trainer, *args):
+        if self.error is not None and trainer.global_step == 2:
+            raise self.error
+
+
+RAISING = (f"+callbacks.raise._target_={__name__}.Raise",)
+
+
+def test_a_finished_run(tiny, tmp_path):
+    train(tiny(tmp_path, "trainer.max_steps=1"), overrides=["model.k=8"])
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert (record["status"], record["error"], record["task"]) == ("finished", None, "denoise")
+    assert record["overrides"] == ["model.k=8"]
+    assert record["config"]["model"]["k"] == 8
+    assert record["config"]["run_dir"] == str(tmp_path)
+    assert record["parameters"] == json.loads((tmp_path / "results.json").read_text())["parameters"]
+    # Two for each multiply-add of the two layers at least.
+    assert record["flops"] > 2 * 2 * 128 * 128 * 8 * 8 * 8
+    assert record["seconds"] > 0
+    assert 100 < record["peak_memory_mb"] < 100_000
+    assert "cores" in record["hardware"]
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (RuntimeError("the loss\nis not finite"), "failed", "the loss; is not finite"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory", "CUDA out of memory"),
+        (SIGTERMException(), "interrupted", "stopped from outside"),
+    ],
+    ids=["failed", "memory", "interrupted"],
+)
+def test_a_run_that_did_not_reach_its_end_and_then_does(tiny, tmp_path, monkeypatch, error, status, reason):
+    monkeypatch.setattr(Raise, "error", error)
+    arguments = ("trainer.max_steps=3", "trainer.val_check_interval=1", *RAISING)
+    with pytest.raises(type(error)):
+        train(tiny(tmp_path, *arguments))
+    record = read_record(tmp_path)
+    assert record["status"] == status
+    assert record["error"].startswith(reason)
+    monkeypatch.setattr(Raise, "error", None)
+    train(tiny(tmp_path, *arguments, "resume=true"))
+    after = read_record(tmp_path)
+    assert (after["status"], after["error"]) == ("finished", None)
+    assert after["seconds"] > record["seconds"], "the earlier start counts"
+
+
+def test_a_run_that_cannot_begin(tiny, tmp_path):
+    with pytest.raises(ValueError, match="k=99 must lie in"):
+        train(tiny(tmp_path, "model.k=99"))
+    record = read_record(tmp_path)
+    assert record["status"] == "failed"
+    assert record["error"].startswith("k=99 must lie in 1..16")
+
+
+def test_what_is_refused_leaves_the_record_of_the_run_that_is_there(tiny, tmp_path):
+    train(tiny(tmp_path, "trainer.max_steps=1"))
+    before = (tmp_path / "run.json").read_bytes()
+    for arguments in ([], ["resume=true", "model.width=16"], ["trainer.max_steps=0"]):
+        with pytest.raises(ValueError, match=r"already holds|another module\.backbone|must be a whole number"):
+            train(tiny(tmp_path, "trainer.max_steps=1", *arguments))
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_seconds_after_a_kill_are_those_up_to_the_last_checkpoint(tiny, tmp_path):
+    train(tiny(tmp_path, "trainer.max_steps=1"))
+    record = read_record(tmp_path) | {"status": "running", "seconds": 1000.0, "started": "2020-01-01T00:00:00+00:00"}
+    write_record(tmp_path, record)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    os.utime(last, (1577836800 + 500, 1577836800 + 500))
+    train(tiny(tmp_path, "trainer.max_steps=1", "resume=true"))
+    assert 1500 < read_record(tmp_path)["seconds"] < 1600
+
+
+@pytest.mark.parametrize(
+    ("arguments", "same"),
+    [
+        (["run=other", "data.workers=2", "logger=tensorboard", "resume=true", "trainer.devices=2"], True),
+        (["callbacks.panels.images=1", "trainer.log_every_n_steps=3", "data.cache_dir=elsewhere"], True),
+        (["callbacks.panels=null", "optim.lr=0.001"], True),
+        (["model.k=9"], False),
+        (["seed=1"], False),
+        (["model.attention=mask"], False),
+        (["callbacks.ema=null"], False),
+        (["data_root=null"], False),
+        (["trainer.precision=bf16-mixed"], False),
+    ],
+    ids=" ".join,
+)
+def test_the_key_is_that_of_what_shapes_the_result(tiny, tmp_path, arguments, same):
+    first = config_key(tiny(tmp_path / "a"))
+    assert (config_key(tiny(tmp_path / "b", *arguments)) == first) is same
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / "run.json").write_text('{"status": "fini')
+    with pytest.raises(ValueError, match=r"run\.json is damaged .* remove it"):
+        read_record(tmp_path)
+
+
+def test_an_error_without_words_is_named_by_its_type():
+    assert how_it_ended(AssertionError()) == ("failed", "AssertionError")
+
+
+def test_without_a_checkout_there_is_no_commit(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
+    assert machine.commit() is None
