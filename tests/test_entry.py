@@ -27,6 +27,12 @@ def test_a_new_run_is_named_after_the_time(tmp_path):
     assert run_name(True, str(tmp_path)).startswith(year), "nothing is there to resume"
 
 
+def test_under_torchrun_a_run_needs_a_name(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with pytest.raises(ValueError, match="add run=<name>"):
+        run_name(False, "nowhere")
+
+
 def test_a_command_succeeds_and_prints(run_command, tmp_path):
     code, output, errors = run_command(describe.main, "size=[64,64]")
     assert code == 0, errors

@@ -1,20 +1,22 @@
 """Sweeps run what is missing, and say how every job stands."""
 
+import csv
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
+from lightning.pytorch.callbacks import Callback
 
-from kgt_lightning import train as command
 from kgt_lightning.entry import CONF_DIR
 from kgt_lightning.record import config_key, read_record, write_record
-from kgt_lightning.sweep import find_folders, go_on, is_settled, job_name, run_sweep, share
+from kgt_lightning.sweep import find_folders, go_on, is_settled, job_name, read_score, run_sweep, share
+from kgt_lightning.train import train
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def leave_record(job, status, **more):
     [
         (["model.k=64"], "k=64"),
         (["model.k=64", "seed=1"], "k=64,seed=1"),
-        (["+model.seed=2", "seed=1"], "model.seed=2,seed=1".replace(",seed", ",seed")),
+        (["+model.seed=2", "seed=1"], "model.seed=2,seed=1"),
         (["model.layout.depths=[2,2]", "model.train_k=null"], "depths=2,2,train_k=null"),
         (["data.sigma={low:5,high:50}"], "sigma=low_5,high_50"),
         (["model=../../evil"], "model=.._.._evil"),
@@ -128,31 +130,57 @@ def test_other_launchers_go_on_in_numbered_folders(tiny, tmp_path):
         go_on(tiny(tmp_path, "model.k=9"), tmp_path)
 
 
-def status_of(folder):
-    return {each.parent.name: read_record(each.parent)["status"] for each in folder.glob("*/run.json")}
+class Act(Callback):
+    """Lets one process of a training come to grief."""
+
+    def __init__(self, *, what):
+        self.what = what
+
+    def on_train_batch_end(self, trainer, *args):
+        if self.what == "die" and trainer.global_step == 3 and trainer.global_rank == 0 and trainer.ckpt_path is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.what == "fail" and trainer.global_step == 1 and trainer.global_rank == 1:
+            raise RuntimeError("this process is ill")
 
 
 @pytest.mark.slow
-def test_a_sweep_survives_what_happens_to_its_jobs(run_command, tiny_arguments, tmp_path):
-    """Two processes to a job: one job fails, one is killed, one ends; then what is missing is run, in another order."""
+def test_a_sweep_survives_what_happens_to_its_jobs(tiny, tiny_arguments, tmp_path):
+    """Two processes to a job: one is killed, one fails, one ends; then what is missing is run, in another order."""
     folder = tmp_path / "outputs" / "sweeps" / "mine"
-    common = [*tiny_arguments, "sweep=mine", "trainer=ddp", "trainer.devices=2", "trainer.val_check_interval=2"]
-    start = [sys.executable, "-m", "kgt_lightning.train", "-m", *common]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    # The killed job is long, until it is killed.
-    with subprocess.Popen(
-        [*start, "model.k=99,4,5", "trainer.max_steps=6"],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as first:
-        while not (folder / "k=4" / "checkpoints" / "last.ckpt").exists():
-            time.sleep(0.05)
-            assert first.poll() is None, first.stdout.read()
-        [job] = [pid for pid in os.listdir("/proc") if pid.isdigit() and "k=4" in environment_of(pid)]
-        os.kill(int(job), signal.SIGKILL)
-        output = first.communicate(timeout=250)[0]
-    assert first.returncode == 2, output
-    assert status_of(folder) == {"k=99": "failed", "k=4": "interrupted", "k=5": "finished"}
+    settings = ["trainer.val_check_interval=2", f"+callbacks.act._target_={__name__}.Act"]
+    start = [*tiny_arguments, *settings, "-m", "sweep=mine", "trainer=ddp", "trainer.devices=2"]
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "kgt_lightning.train", *start, *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+
+    first = run("+callbacks.act.what=die,fail,nothing")
+    records = {each.parent.name: read_record(each.parent) for each in folder.glob("*/run.json")}
+    assert {name: record["status"] for name, record in records.items()} == {
+        "what=die": "interrupted",
+        "what=fail": "failed",
+        "what=nothing": "finished",
+    }, first.stderr
+    assert records["what=die"]["error"] == "killed by SIGKILL"
+    assert records["what=fail"]["error"] == "process 1 of 2: this process is ill"
+    assert first.returncode == 2
+    assert "error: 2 of 3 jobs are not finished, what=die interrupted (killed by SIGKILL)" in first.stderr
+    assert all(name in first.stdout for name in records), "a table closes the sweep"
+
+    untouched = (folder / "what=nothing" / "run.json").stat().st_mtime_ns
+    second = run("+callbacks.act.what=nothing,fail,die")
+    assert second.returncode == 2, second.stderr
+    assert "error: 1 of 3 jobs are not finished, what=fail failed (process 1 of 2" in second.stderr
+    assert read_record(folder / "what=die")["status"] == "finished"
+    assert read_record(folder / "what=fail") == records["what=fail"]
+    assert (folder / "what=nothing" / "run.json").stat().st_mtime_ns == untouched
+    assert sorted(each.name for each in folder.iterdir() if each.is_dir()) == sorted(records)
+
+    # What was killed and resumed, what ran through, and one process alone agree.
+    alone = train(tiny(tmp_path / "alone", "trainer.val_check_interval=2"))
+    for name in ("what=die", "what=nothing"):
+        assert read_score(folder / name) == pytest.approx(alone, abs=1e-3)
+        with (folder / name / "train.csv").open() as stream:
+            assert [row["step"] for row in csv.DictReader(stream)][-1] == "4"

@@ -40,9 +40,9 @@ class OwnProcessLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs; the result of one that is not finished is an error that tells its reason."""
+        """Run the jobs; the result of one that is not finished is an error that says what is missing."""
         # Hydra imports this file at the start of every command.
-        from kgt_lightning.sweep import run_sweep, show
+        from kgt_lightning.sweep import run_sweep, show, what_is_missing
 
         if not isinstance(self.at_once, int) or self.at_once < 1:
             raise ValueError(f"hydra.launcher.at_once={self.at_once} must be a whole number of at least 1")
@@ -54,7 +54,9 @@ class OwnProcessLauncher(Launcher):
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number
         given = OverridesParser.create().parse_overrides(list(self.config.hydra.overrides.task))
-        fixed = {each.get_key_element() for each in given if not each.is_sweep_override()}
+        # Of several arguments for the same key the last counts.
+        last = {each.get_key_element(): each for each in given}
+        fixed = {key for key, each in last.items() if not each.is_sweep_override()}
         swept = [
             [each.input_line or "" for each in parsed if each.get_key_element() not in fixed]
             for parsed in (OverridesParser.create().parse_overrides(list(each)) for each in job_overrides)
@@ -62,11 +64,12 @@ class OwnProcessLauncher(Launcher):
         folder = Path(self.config.hydra.sweep.dir)
         outcomes = run_sweep(configs, folder=folder, swept=swept, at_once=self.at_once)
         show(outcomes, folder=folder)
+        error = what_is_missing(outcomes, folder=folder)
         returns = []
         for each in outcomes:
             ret = JobReturn(overrides=each.job.overrides, cfg=each.job.config, status=JobStatus.COMPLETED)
             ret.return_value = each.score
             if each.score is None:
-                ret.status, ret.return_value = JobStatus.FAILED, each.as_error()
+                ret.status, ret.return_value = JobStatus.FAILED, error
             returns.append(ret)
         return returns

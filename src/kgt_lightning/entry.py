@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -39,10 +40,17 @@ _NEEDLESS = (
 
 
 def run_name(resume: bool, folder: str) -> str:
-    """Name of the run below the folder: that of the newest with a checkpoint to resume, or the present time."""
+    """Name of the run below the folder: that of the newest with a checkpoint to resume, or the present time.
+
+    Raises:
+        ValueError: under torchrun, whose processes would each name it by their own clock.
+
+    """
     checkpoints = list(Path(folder).glob("*/checkpoints/last.ckpt")) if resume else []
     if checkpoints:
         return max(checkpoints, key=lambda file: file.stat().st_mtime).parents[1].name
+    if torch.distributed.is_torchelastic_launched():
+        raise ValueError("under torchrun the run needs a name that all processes know: add run=<name>")
     return sweep_name(None)
 
 

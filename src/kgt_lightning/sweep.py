@@ -67,10 +67,6 @@ class Outcome:
     earlier: bool
     """Whether that was so before this start."""
 
-    def as_error(self) -> ValueError:
-        """For a job that is not finished."""
-        return ValueError(f"{self.job.name}: {self.status}: {self.error}")
-
 
 def run_sweep(
     configs: Sequence[DictConfig], *, folder: Path, swept: Sequence[Sequence[str]], at_once: int
@@ -187,6 +183,16 @@ def show(outcomes: Sequence[Outcome], *, folder: Path) -> None:
         table.add_row(each.job.name, each.status + (", before" if each.earlier else ""), score, minutes, each.error)
     # In a file or a pipe no line is broken.
     Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
+
+
+def what_is_missing(outcomes: Sequence[Outcome], *, folder: Path) -> ValueError:
+    """Error for a sweep of which not all jobs are finished: the first reason, and how to go on."""
+    missing = [each for each in outcomes if each.score is None]
+    first = f", {missing[0].job.name} {missing[0].status} ({missing[0].error})" if missing else ""
+    return ValueError(
+        f"{len(missing)} of {len(outcomes)} jobs are not finished{first}: the same command with sweep={folder.name} goes"
+        " on with those that were interrupted, with retry=true also with those that failed"
+    )
 
 
 def share(slot: int, at_once: int) -> dict[str, str]:
