@@ -6,11 +6,14 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from torch.nn import functional as F
 
-from kgt_lightning.images import modcrop, to_uint8
+from kgt_lightning.images import Picture, modcrop, read_image, to_uint8, write_image
 from kgt_lightning.metrics import psnr
 from kgt_lightning.tasks.demosaic import PATTERNS, BayerMosaic, malvar, mosaic
+from kgt_lightning.train import train
 
 SIZES = [(3, 3), (3, 8), (5, 4), (16, 16), (17, 31)]
 # rows and columns after which RGGB goes on as the pattern
@@ -133,3 +136,71 @@ def test_what_cannot_be_done_is_named(photo):
     for wrong in (photo, photo[:, :1, :2], to_uint8(photo[:, :1])):
         with pytest.raises(ValueError, match="3 x 3 pixels or more"):
             malvar(wrong)
+
+
+@pytest.fixture
+def own_pairs(tmp_path, photo):
+    """Folders of GRBG mosaics and of colour images of the same names, with odd sizes."""
+    for name, left in (("a", 0), ("b", 33), ("c", 70)):
+        clean = photo[0, :, 100:171, left : left + 83]
+        write_image(tmp_path / "clean" / f"{name}.png", Picture(pixels=clean))
+        write_image(tmp_path / "mosaics" / f"{name}.png", Picture(pixels=mosaic(clean, "GRBG")))
+    return (
+        "task=demosaic",
+        "pattern=GRBG",
+        f"data.degraded={tmp_path / 'mosaics'}",
+        f"data.clean={tmp_path / 'clean'}",
+        f"data.cache_dir={tmp_path}",
+    )
+
+
+def test_patches_of_own_mosaics_begin_with_the_pattern(tiny, own_pairs, tmp_path):
+    config = tiny(tmp_path / "run", *own_pairs, "data.patch=17", "data.validation_size=21", "trainer.max_steps=20")
+    data = instantiate(config.data)
+    data.trainer = instantiate(config.trainer, logger=False, callbacks=None)
+    for degraded, clean in data.train_dataloader():
+        assert torch.equal(degraded, mosaic(clean, "GRBG"))
+    [(degraded, clean, *_)] = data.val_dataloader()
+    assert degraded.shape == (1, 1, 20, 20)
+    assert torch.equal(degraded, mosaic(clean, "GRBG"))
+    assert [str(each) for each in data.test_sets] == ["mosaics GRBG"]
+
+
+def test_own_mosaics_are_as_large_as_the_patch(tiny, own_pairs, tmp_path):
+    with pytest.raises(ValueError, match=r"has 71 x 83 pixels, fewer than data\.patch=72"):
+        train(tiny(tmp_path / "run", *own_pairs, "data.patch=72"))
+
+
+def test_a_colour_image_is_no_mosaic(tiny, own_pairs, tmp_path, photo):
+    write_image(tmp_path / "mosaics" / "b.png", Picture(pixels=photo[0]))
+    with pytest.raises(ValueError, match=r"b\.png is a colour image, a mosaic is gray"):
+        train(tiny(tmp_path / "run", *own_pairs))
+
+
+def test_gray_images_have_no_mosaic(composed):
+    with pytest.raises(InstantiationException, match=r"data\.channels=1 must be 3"):
+        instantiate(composed("train", "task=demosaic", "data.channels=1").data)
+
+
+def test_training_begins_with_the_filters(tiny, photo_root, tmp_path):
+    arguments = ("task=demosaic", "pattern=BGGR")
+    module = instantiate(tiny(tmp_path, *arguments).module)
+    degraded = noise(1, 1, 19, 22)
+    assert module(degraded).shape == (1, 3, 19, 22)
+    torch.testing.assert_close(module(degraded), malvar(degraded, "BGGR"))
+    torch.testing.assert_close(module.baseline(degraded), malvar(degraded, "BGGR"))
+    train(tiny(tmp_path, *arguments))
+    [(name, means)] = json.loads((tmp_path / "results.json").read_text())["means"].items()
+    assert name == "CBSD68 BGGR"
+    assert {"psnr", "ssim", "psnr_crop0", "ssim_crop0", "degraded_psnr"} <= means.keys()
+    images = [read_image(file).pixels[None] for file in (photo_root / "CBSD68").iterdir()]
+    for column, crop in (("degraded_psnr", 10), ("degraded_psnr_crop0", 0)):
+        values = [psnr(malvar(mosaic(image, "BGGR"), "BGGR"), image, crop=crop).item() for image in images]
+        assert means[column] == pytest.approx(np.mean(values), abs=1e-3)
+    assert means["psnr"] > 20
+
+
+def test_own_mosaics_are_trained_on(tiny, own_pairs, tmp_path):
+    train(tiny(tmp_path / "run", *own_pairs))
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert list(results["means"]) == ["mosaics GRBG"]

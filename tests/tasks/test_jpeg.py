@@ -6,10 +6,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from hydra.utils import instantiate
 
-from kgt_lightning.images import luma, to_uint8
+from kgt_lightning.images import Picture, gray, luma, read_image, to_uint8, write_image
 from kgt_lightning.metrics import psnr
 from kgt_lightning.tasks.jpeg import JPEGCompression, compress
+from kgt_lightning.train import train
 
 
 def jpeg(quality, *, test_quality=None):
@@ -153,3 +155,33 @@ def test_images_that_jpeg_cannot_hold(photo):
         compress(photo, 0)
     with pytest.raises(ValueError, match="C = 1"):
         compress(photo[:, :2], 10)
+
+
+def test_gray_images_of_colour_files_are_made_in_two_ways(composed, photo, tmp_path):
+    for name in "ab":
+        write_image(tmp_path / "set" / f"{name}.png", Picture(pixels=photo[0, :, :50, :40]))
+    where = (f"data_root={tmp_path}", f"data.cache_dir={tmp_path}", "data.train=[set]", "data.test=[set]")
+    data = instantiate(composed("train", "task=jpeg", "data.channels=1", *where).data)
+    [(name, images)] = data.test_sets.items()
+    assert str(name) == "set quality=10"
+    assert torch.equal(images[0].clean, to_uint8(luma(photo[0, :, :50, :40])) / 255)
+    assert torch.equal(images[0].degraded, compress(images[0].clean, 10))
+    assert "Y" in data.test_rules
+    for photographs in data.train_and_validation:
+        assert torch.equal(photographs[0].clean.read(), to_uint8(gray(photo[0, :, :50, :40])) / 255)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_training_ends_with_scores_beside_those_of_the_compressed_image(tiny, photo_root, tmp_path, channels):
+    folder = ("CBSD68", "Set12")[channels == 1]
+    arguments = ("task=jpeg", f"data.channels={channels}", f"data.test=[{folder}]", "data.quality={low:10,high:20}")
+    train(tiny(tmp_path, *arguments, "module.scoring.metrics=[psnr]"))
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert list(results["means"]) == [f"{folder} quality=10", f"{folder} quality=20"]
+    files = sorted((photo_root / folder).iterdir())
+    images = [read_image(file).pixels[None] for file in files]
+    for quality in (10, 20):
+        means = results["means"][f"{folder} quality={quality}"]
+        expected = np.mean([psnr(compress(image, quality), image).item() for image in images])
+        assert means["degraded_psnr"] == pytest.approx(expected, abs=1e-3)
+        assert means["psnr"] > 20

@@ -2,12 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from kgt_lightning.data.photographs import PhotographSet
+from kgt_lightning.data.restoration import RestorationData
+from kgt_lightning.images import list_images, read_shape
+from kgt_lightning.model import KGT, ResidualHead
+from kgt_lightning.optim import AdamW
+from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.scoring import Scoring
 
 PATTERNS = ("RGGB", "GRBG", "GBRG", "BGGR")
 """Colours of the first two rows of two pixels."""
@@ -91,6 +100,102 @@ def malvar(cfa: Tensor, pattern: str = "RGGB") -> Tensor:
     }
     found = torch.cat([estimates[each] for each in range(len(estimates))], dim=-3)
     return _chosen(found, [[[_where(colour, own, row) for own in row] for row in rows] for colour in range(3)])
+
+
+@dataclass(kw_only=True, eq=False)
+class DemosaicData(RestorationData):
+    """Pairs of a Bayer mosaic and a colour image.
+
+    The user's own mosaics are gray images of the size of the clean ones that begin with the first pixel of the pattern.
+    """
+
+    pattern: str
+    """As in :class:`BayerMosaic`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.channels != 3:
+            raise ValueError(f"data.channels={self.channels} must be 3: a mosaic is made of a colour image")
+
+    def make_degradation(self) -> BayerMosaic:
+        """Bayer mosaic."""
+        return BayerMosaic(pattern=self.pattern)
+
+    @property
+    def degraded_channels(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def grid(self) -> int:
+        """Two: parts of a mosaic begin with the first pixel of the pattern."""
+        return 2
+
+    @property
+    def given_setting(self) -> str:
+        """The pattern, as where the mosaic is made."""
+        return self.pattern
+
+    def degraded_in(self, folder: Path) -> PhotographSet:
+        """Mosaics in a folder.
+
+        Raises:
+            ValueError: if one is a colour image.
+
+        """
+        for path in list_images(folder):
+            if read_shape(path)[0] != 1:
+                raise ValueError(f"{path} is a colour image, a mosaic is gray: save the values that were measured")
+        return super().degraded_in(folder)
+
+
+class DemosaicModule(RestorationModule):
+    """KGT with a residual head, which is given the image that Malvar's filters make of the mosaic, as GRL is.
+
+    Args as of :class:`RestorationModule`, and the pattern as in :class:`BayerMosaic`.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: KGT,
+        scale: int,
+        loss: str,
+        optim: AdamW,
+        scoring: Scoring,
+        self_ensemble: bool,
+        seed: int,
+        pattern: str,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            scale=scale,
+            loss=loss,
+            optim=optim,
+            scoring=scoring,
+            self_ensemble=self_ensemble,
+            seed=seed,
+        )
+        _check(pattern)
+        self.pattern = pattern
+
+    def make_head(self, backbone: KGT, scale: int) -> ResidualHead:
+        """Restored = demosaicked + conv(features)."""
+        return ResidualHead(width=backbone.width, stride=backbone.stride, channels=backbone.channels)
+
+    @property
+    def degraded_channels(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def grid(self) -> int:
+        """Two: parts of a mosaic begin with the first pixel of the pattern."""
+        return 2
+
+    def network_input(self, degraded: Tensor) -> Tensor:
+        """Colours [B, 3, H, W] by Malvar's filters, neither clipped nor rounded."""
+        return malvar(degraded, self.pattern)
 
 
 def _where(colour: int, own: int, row: Sequence[int]) -> int:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +13,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from kgt_lightning.images import to_uint8
+from kgt_lightning.data.photographs import PhotographSet, folder_set
+from kgt_lightning.data.restoration import RestorationData
+from kgt_lightning.images import luma, to_uint8
+from kgt_lightning.model import KGT, ResidualHead
+from kgt_lightning.restoration import RestorationModule
 
 Quality = int | Sequence[int] | Mapping[str, int]
 """One quality, a list of qualities, or {low, high}; 1 to 100, as libjpeg counts."""
@@ -96,6 +101,41 @@ def compress(image: Tensor, quality: int) -> Tensor:
         Image.fromarray(before.squeeze(-1) if shape[-1] == 1 else before).save(file, "JPEG", quality=quality)
         after[...] = np.atleast_3d(np.asarray(Image.open(file)))
     return decoded.movedim(-1, -3).contiguous().to(image) / 255
+
+
+@dataclass(kw_only=True, eq=False)
+class JPEGData(RestorationData):
+    """Pairs of a compressed and a clean image; fields as in :class:`JPEGCompression`.
+
+    Colour files become gray in two ways, as in GRL and SwinIR: full-range for training, MATLAB's Y for tests.
+    """
+
+    quality: Quality
+    test_quality: int | Sequence[int] | None
+
+    def make_degradation(self) -> JPEGCompression:
+        """JPEG compression."""
+        return JPEGCompression(quality=self.quality, test_quality=self.test_quality)
+
+    @property
+    def test_rules(self) -> str:
+        """What gray test images are."""
+        made = "MATLAB's Y of colour files" if self.channels == 1 else ""
+        return ", ".join(filter(None, [super().test_rules, made]))
+
+    def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
+        """Photographs of a set; gray test images of colour files are MATLAB's Y, rounded to 8 bits."""
+        if training:
+            return super().photographs_in(folder, training=training)
+        return folder_set(folder, channels=self.channels, repeat_gray=self.repeat_gray, to_gray=luma)
+
+
+class JPEGModule(RestorationModule):
+    """KGT with a residual head."""
+
+    def make_head(self, backbone: KGT, scale: int) -> ResidualHead:
+        """Restored = degraded + conv(features)."""
+        return ResidualHead(width=backbone.width, stride=backbone.stride, channels=backbone.channels)
 
 
 def _compressed(clean: Tensor, name: str, *, quality: int) -> Tensor:
