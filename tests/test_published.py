@@ -49,17 +49,18 @@ BAYER = {"task": "demosaic", "channels": 3, "test_set": "McMaster", "setting": "
 WEATHER = {"task": "weather", "channels": 3, "test_set": "RainDrop", "setting": "given"}
 
 
-@pytest.mark.parametrize("fields", ROWS, ids=lambda each: "-".join([*list(each.values())[:6], each["crop"]]))
-def test_every_row_is_found_again(fields):
-    found = published(
-        task=fields["task"],
-        channels=int(fields["channels"]),
-        test_set=fields["test_set"],
-        setting=fields["setting"],
-    )
-    numbers = [(row.method, row.training, row.psnr, row.ssim) for row in found]
-    ssim = float(fields["ssim"]) if fields["ssim"] else None
-    assert (fields["method"], fields["training"], float(fields["psnr"]), ssim) in numbers
+def test_every_row_is_found_again():
+    assert len(ROWS) > 300
+    for fields in ROWS:
+        found = published(
+            task=fields["task"],
+            channels=int(fields["channels"]),
+            test_set=fields["test_set"],
+            setting=fields["setting"],
+        )
+        numbers = [(row.method, row.training, row.psnr, row.ssim) for row in found]
+        ssim = float(fields["ssim"]) if fields["ssim"] else None
+        assert (fields["method"], fields["training"], float(fields["psnr"]), ssim) in numbers, fields
 
 
 def test_words_of_the_file_are_those_that_are_explained():
