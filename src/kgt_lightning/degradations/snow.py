@@ -64,9 +64,8 @@ class Snow:
         slant = np.radians(rng.uniform(-self.slant, self.slant) + 15 * rng.standard_normal(number))
         motion = self.length * flakes.nearness * rng.uniform(0.2, 1, number) * np.stack([np.cos(slant), np.sin(slant)])
         opacity = self.opacity * rng.uniform(0.4, 1, number) * np.minimum(radius / SMALLEST, 1) ** 2
-        offset = 0.6 * radius * rng.standard_normal((2, LOBES, number))
-        lobes = Particles(*((flakes.y, flakes.x)[i] + offset[i] for i in (0, 1)), flakes.nearness)
-        lobes = Particles(lobes.y.ravel().astype(np.float32), lobes.x.ravel().astype(np.float32), lobes.nearness)
+        spread = (0.6 * radius * rng.standard_normal((2, LOBES, number))).astype(np.float32)
+        lobes = Particles((flakes.y + spread[0]).ravel(), (flakes.x + spread[1]).ravel(), flakes.nearness)
         return draw(
             lobes,
             size=size,
