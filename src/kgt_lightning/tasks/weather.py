@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kgt_lightning.data.pairs import pairs_in
+from kgt_lightning.data.pairs import pairs_in, part_in
 from kgt_lightning.data.photographs import PhotographSet
 from kgt_lightning.data.restoration import RestorationData
 from kgt_lightning.data.samples import rng_for
@@ -57,7 +57,8 @@ class Weather:
         return {kind: partial(_drawn_from_name, weather=self._weather(kind)) for kind in self.kinds}
 
     def _weather(self, kind: Kind) -> Rain | Snow | Drops:
-        return {"rain": self.rain, "snow": self.snow, "drops": self.drops}[kind]
+        by_kind: dict[Kind, Rain | Snow | Drops] = {"rain": self.rain, "snow": self.snow, "drops": self.drops}
+        return by_kind[kind]
 
 
 def _drawn_from_name(clean: Tensor, name: str, *, weather: Rain | Snow | Drops) -> Tensor:
@@ -71,7 +72,8 @@ class WeatherData(RestorationData):
     A set is a plain folder of clean photographs, to which the weather is added, or brings its own pairs as they are
     published: ``in`` or ``input`` (Outdoor-Rain, TransWeather's packages), ``synthetic`` (Snow100K) or ``data``
     (RainDrop) beside ``gt``. Partners have the same name, or im_0001_s80_a04 has im_0001, and 0_rain has 0_clean. Where
-    one of TransWeather's lists lies in the folder, the set is what it names.
+    one of TransWeather's lists lies in the folder, the set is what it names. The two may lie in ``train`` and ``test``,
+    or ``test_a`` (RainDrop), of which training and tests take their own.
 
     Training patches of given pairs are flipped and turned as those of every task; TransWeather does neither.
     """
@@ -92,31 +94,37 @@ class WeatherData(RestorationData):
         """The resizing of TransWeather's test, if it is asked for."""
         return resize_to_16 if self.resize_test else super().prepare_test
 
-    def photographs_in(self, folder: Path) -> PhotographSet:
+    @property
+    def test_rules(self) -> str:
+        """Says whether given pairs are resized."""
+        resized = "given pairs resized to multiples of 16 of at most 1024 pixels" if self.resize_test else ""
+        return ", ".join(filter(None, [super().test_rules, resized]))
+
+    def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
         """Photographs of a set, with their degraded images if it gives them.
 
         Raises:
             ValueError: if images lack a partner, or a list names an image that is not there.
 
         """
-        there = {path.stem for path in folder.rglob("gt/*")}
+        part = _part(folder, training=training)
         pairs = pairs_in(
-            folder,
+            part,
             names=SUBFOLDERS,
             channels=self.channels,
             degraded_channels=self.channels,
             repeat_gray=self.repeat_gray,
-            partner=partial(clean_name, there=there),
+            partner=partial(clean_name, there={path.stem for path in part.rglob("gt/*")}),
         )
         if pairs is None:
-            return super().photographs_in(folder)
-        lists = [folder / name for name in LISTS if (folder / name).is_file()]
+            return super().photographs_in(folder, training=training)
+        lists = [part / name for name in LISTS if (part / name).is_file()]
         if len(lists) > 1:
             raise ValueError(
-                f"{folder} holds {' and '.join(each.name for each in lists)}: keep one, or move each into the folder"
+                f"{part} holds {' and '.join(each.name for each in lists)}: keep one, or move each into the folder"
                 " of its own set"
             )
-        return listed(pairs, lists[0]) if lists else pairs
+        return replace(listed(pairs, lists[0]) if lists else pairs, name=folder.name)
 
 
 class WeatherModule(RestorationModule):
@@ -125,6 +133,12 @@ class WeatherModule(RestorationModule):
     def make_head(self, backbone: KGT, scale: int) -> ResidualHead:
         """Restored = degraded + conv(features)."""
         return ResidualHead(width=backbone.width, stride=backbone.stride, channels=backbone.channels)
+
+
+def _part(folder: Path, *, training: bool) -> Path:
+    """Part of a set to train or to test on; of RainDrop's tests the one that all papers report."""
+    aligned = folder / "test_a"
+    return aligned if aligned.is_dir() and not training else part_in(folder, training=training)
 
 
 def clean_name(degraded: str, *, there: Collection[str]) -> str:
