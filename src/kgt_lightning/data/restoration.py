@@ -130,7 +130,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
 
     @property
     def prepare_test(self) -> Callable[[Tensor], Tensor]:
-        """Picklable; applied to clean and given degraded test images as they are read, here leaving them unchanged."""
+        """Picklable; applied to both images of given test pairs as they are read, here leaving them unchanged."""
         return _unchanged
 
     def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:

@@ -177,7 +177,7 @@ class WholeImages(Dataset[Sample]):
     grid: int
     """Central parts of given degraded images begin at multiples of it."""
     prepare: Callable[[Tensor], Tensor]
-    """Applied to clean and given degraded images as they are read."""
+    """Applied to both images of given pairs as they are read."""
     largest: int | None
     """Side in pixels that the central part may have."""
 
@@ -193,7 +193,10 @@ class WholeImages(Dataset[Sample]):
         """
         photograph = self.photographs[index]
         photograph.check_degraded(self.scale)
-        clean = modcrop(self.prepare(photograph.clean.read()), math.lcm(self.scale, self.modulo)).contiguous()
+        clean = photograph.clean.read()
+        if photograph.degraded is not None:
+            clean = self.prepare(clean)
+        clean = modcrop(clean, math.lcm(self.scale, self.modulo)).contiguous()
         height, width = (side // self.scale for side in clean.shape[-2:])
         degraded = None
         if photograph.degraded is not None:
