@@ -131,9 +131,7 @@ def paired_set(
     if unused:
         raise ValueError(f"{clean.name}: {_some(unused)} without a degraded image in {degraded.name}: add or remove")
     photographs = (
-        Photograph(
-            name=each.name, listed=each.listed, clean=by_name[partners[each.name]].clean, degraded=each.clean
-        )
+        Photograph(name=each.name, listed=each.listed, clean=by_name[partners[each.name]].clean, degraded=each.clean)
         for each in degraded.photographs
     )
     return PhotographSet(name=name or degraded.name, photographs=tuple(photographs))
