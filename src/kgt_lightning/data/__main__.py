@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +26,7 @@ class _Parser(argparse.ArgumentParser):
 def main() -> None:
     """Run the command; exit code 1 says that something was found, 2 that it was asked wrongly."""
     arguments = _parser().parse_args()
+    torch.set_num_threads(1)  # several threads read files already, and what each computes is small
     try:
         catalogue = read_catalogue(*(Path(each).expanduser() for each in arguments.catalogue))
         root = Path(arguments.root).expanduser() if arguments.root else None
