@@ -45,7 +45,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m kgt_lightning.data", description=__doc__)
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--root", default=os.environ.get("KGT_DATA"), help="folder of the sets (default: KGT_DATA)")
     common.add_argument("--catalogue", action="append", default=[], help="YAML file with further sets")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
@@ -110,7 +110,7 @@ def _leak(train: str, test: str, catalogue: Mapping[str, DataSet], root: Path | 
 
 def _images(names: str, catalogue: Mapping[str, DataSet], root: Path | None) -> list[Path]:
     """Photographs of the sets, of pairs the clean ones."""
-    files = []
+    files: list[Path] = []
     for name in names.split(","):
         folder = root / name if root and (root / name).is_dir() else Path(name).expanduser()
         if not folder.is_dir():
