@@ -30,9 +30,9 @@ def test_a_checkpoint_alone_gives_the_module(trained):
 
 def test_settings_can_be_changed(trained):
     checkpoint = load_checkpoint(trained)
-    checkpoint.change({"model": {"k": 4}, "module": {"protocol": "grl"}, "data": {"sigma": [15, 50]}})
+    checkpoint.change({"model": {"k": 4}, "module": {"scoring": {"protocol": "grl"}}, "data": {"sigma": [15, 50]}})
     module = checkpoint.module()
-    assert (module.network.backbone.k, module.protocol) == (4, "grl")
+    assert (module.network.backbone.k, module.scoring.protocol) == (4, "grl")
     assert checkpoint.config.data.sigma == [15, 50]
 
 

@@ -132,8 +132,11 @@ def test_ssim_of_an_image_below_the_window():
 
 def test_description_names_all_that_changes_the_number():
     texts = {
-        describe_protocol(crop=c, luma=y, protocol=p) for c in (0, 4) for y in (False, True) for p in ("swinir", "grl")
+        describe_protocol(crops=crops, colours=colours, protocol=protocol)
+        for crops in ([0], [4], [10, 0])
+        for colours in (["rgb"], ["y"], ["rgb", "y"])
+        for protocol in ("swinir", "grl")
     }
-    assert len(texts) == 8
+    assert len(texts) == 18
     with pytest.raises(ValueError, match="swinir, grl"):
-        describe_protocol(protocol="other")
+        describe_protocol(crops=[0], colours=["rgb"], protocol="other")

@@ -82,6 +82,7 @@ def test_gray_goes_through_a_colour_model_and_colour_through_a_gray_one(module, 
 
         network = type("Network", (), {"scale": 1, "backbone": type("Backbone", (), {"channels": 1})})
         device = torch.device("cpu")
+        degraded_channels = grid = 1
 
         def __call__(self, part):
             assert part.shape[1] == 1

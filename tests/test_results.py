@@ -3,24 +3,33 @@ import json
 
 import pytest
 
+from kgt_lightning.data.restoration import TestSet
 from kgt_lightning.results import Results, Score
+
+FIRST, SECOND = TestSet("A", "x2"), TestSet("B", "x2")
 
 
 @pytest.fixture
 def results():
     def score(test_set, image, psnr):
-        return Score(test_set=test_set, image=image, psnr=psnr, ssim=0.9, degraded_psnr=20.0, degraded_ssim=0.5)
+        restored = {"psnr": psnr, "ssim": 0.9, "psnr_crop10": psnr + 1}
+        return Score(
+            test_set=test_set, image=image, restored=restored, degraded=dict.fromkeys(restored, 20.0) | {"ssim": 0.5}
+        )
 
-    scores = (score("A", "1", 30.0), score("A", "2", 32.0), score("B", "1", 40.0))
-    return Results(task="denoise", protocol="swinir: ...", scores=scores)
+    scores = (score(FIRST, "1", 30.0), score(FIRST, "2", 32.0), score(SECOND, "1", 40.0))
+    versions = {FIRST: "2 images abc", SECOND: "1 images def"}
+    return Results(task="denoise", protocol="swinir: ...", versions=versions, scores=scores)
 
 
 def test_means_are_over_the_images_of_a_set(results):
     means = results.means()
-    assert list(means) == ["A", "B"]
-    assert means["A"] == {
+    assert list(means) == [FIRST, SECOND]
+    assert means[FIRST] == {
         "psnr": 31.0,
         "ssim": pytest.approx(0.9),
+        "psnr_crop10": 32.0,
+        "degraded_psnr_crop10": 20.0,
         "degraded_psnr": 20.0,
         "degraded_ssim": 0.5,
         "images": 2,
@@ -31,19 +40,22 @@ def test_files_hold_means_images_and_facts(results, tmp_path):
     results.write(tmp_path / "new", checkpoint="a.ckpt")
     content = json.loads((tmp_path / "new" / "results.json").read_text())
     assert content["checkpoint"] == "a.ckpt"
-    assert content["means"]["B"]["psnr"] == 40.0
+    assert content["means"]["B x2"]["psnr"] == 40.0
+    assert content["versions"] == {"A x2": "2 images abc", "B x2": "1 images def"}
     with (tmp_path / "new" / "results.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["test_set"], row["image"], float(row["psnr"])) for row in rows] == [
-        ("A", "1", 30.0),
-        ("A", "2", 32.0),
-        ("B", "1", 40.0),
+        ("A x2", "1", 30.0),
+        ("A x2", "2", 32.0),
+        ("B x2", "1", 40.0),
     ]
     assert len(list((tmp_path / "new").iterdir())) == 2
 
 
 def test_the_table_shows_the_gain_on_unbroken_lines(results, capsys):
     results.show()
-    [line] = [line for line in capsys.readouterr().out.splitlines() if "│ A " in line]
+    printed = capsys.readouterr().out
+    [line] = [line for line in printed.splitlines() if "│ A x2" in line]
     assert "31.00" in line
     assert "+11.00" in line
+    assert "PSNR crop10 degraded" in printed

@@ -158,10 +158,10 @@ def test_a_failed_job_of_a_multirun_does_not_stop_the_others(run_command, tiny_a
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_with_twice_the_batch(tiny, tiny_arguments, tmp_path):
+def test_two_processes_share_the_batch_of_one(tiny, tiny_arguments, tmp_path):
     train(tiny(tmp_path / "one", "data.batch_size=4"))
     command = [sys.executable, "-m", "kgt_lightning.train", *tiny_arguments, "hydra.run.dir=two"]
-    together = [*command, "data.batch_size=2", "trainer.devices=2", "trainer.strategy=ddp"]
+    together = [*command, "data.batch_size=4", "trainer.devices=2", "trainer.strategy=ddp"]
     done = subprocess.run(together, cwd=tmp_path, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     for ours, theirs in zip(weights(tmp_path / "two"), weights(tmp_path / "one"), strict=True):

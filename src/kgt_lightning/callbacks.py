@@ -12,9 +12,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
+from kgt_lightning.data.samples import Sample
 from kgt_lightning.images import Picture, write_image
 from kgt_lightning.restoration import RestorationModule
-from kgt_lightning.samples import Sample
 
 log = logging.getLogger(__name__)
 

@@ -88,14 +88,12 @@ def shape(path: Path) -> tuple[int, int, int]:
                 page = tiff.pages.first
                 if page.bitspersample > 8:
                     colours = 3 if page.photometric == tifffile.PHOTOMETRIC.RGB else 1
-                    height, width = page.imagelength, page.imagewidth
-                    turned = page.tags.valueof(_ORIENTATION_TAG, default=1) >= 5
-                    return (colours, width, height) if turned else (colours, height, width)
+                    orientation = page.tags.valueof(_ORIENTATION_TAG, default=1)
+                    return _upright_shape(colours, page.imagelength, page.imagewidth, orientation)
         file.seek(0)
         with _size_limit(), Image.open(file) as image:
             colours = 1 if Image.getmodebase(image.mode) == "L" else 3
-            turned = image.getexif().get(_ORIENTATION_TAG, 1) >= 5
-            return (colours, *image.size) if turned else (colours, *reversed(image.size))
+            return _upright_shape(colours, image.height, image.width, image.getexif().get(_ORIENTATION_TAG, 1))
 
 
 def encode(array: np.ndarray, *, form: Format, profile: bytes | None) -> bytes:
@@ -183,6 +181,11 @@ def _upright(array: np.ndarray, *, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         array = array[:, ::-1]
     return array
+
+
+def _upright_shape(colours: int, height: int, width: int, orientation: int) -> tuple[int, int, int]:
+    """Shape [C, H, W]; the orientations from 5 on lie on their side."""
+    return (colours, width, height) if orientation >= 5 else (colours, height, width)
 
 
 def _with_profile(png: bytes, profile: bytes | None) -> bytes:

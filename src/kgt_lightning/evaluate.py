@@ -14,12 +14,12 @@ from omegaconf import DictConfig
 
 from kgt_lightning.callbacks import side_by_side
 from kgt_lightning.checkpoint import load_checkpoint
-from kgt_lightning.data import RestorationData
+from kgt_lightning.data.restoration import RestorationData
+from kgt_lightning.data.samples import Sample
 from kgt_lightning.entry import command
 from kgt_lightning.images import Picture, write_image
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.results import run_test
-from kgt_lightning.samples import Sample
 
 SECTIONS = ("data", "model", "module")
 
@@ -65,7 +65,11 @@ def main(config: DictConfig) -> None:
             f"checkpoint={checkpoint.path} was trained for task={task}, not {config.task.name}: leave task out, or name"
             f" a checkpoint of {config.task.name}"
         )
-    checkpoint.change({"data": {"root": config.data_root}})
+    checkpoint.change({"data": {"root": config.data_root}, "module": {"self_ensemble": config.self_ensemble}})
+    if config.protocol is not None:
+        checkpoint.change({"data": {"protocol": config.protocol}, "module": {"scoring": {"protocol": config.protocol}}})
+    if "degraded" in config.data:  # pairs that were not trained on: all of them are tested
+        checkpoint.change({"data": {"train": None}})
     checkpoint.change({section: config[section] for section in SECTIONS})
     channels = checkpoint.config.data.channels
     if channels != checkpoint.config.model.channels:
@@ -74,11 +78,12 @@ def main(config: DictConfig) -> None:
         )
     module = checkpoint.module()
     data: RestorationData = instantiate(checkpoint.config.data)
+    data.find_test_images()
 
     folder = Path(config.run_dir)
     callbacks = []
     if config.save_images:
-        callbacks.append(SaveImages(folder=folder, test_sets=list(data.test_sets)))
+        callbacks.append(SaveImages(folder=folder, test_sets=[str(each) for each in data.test_sets]))
     trainer = instantiate(config.trainer, callbacks=callbacks)
     results = run_test(trainer, module, data, task=task)
     if trainer.is_global_zero:

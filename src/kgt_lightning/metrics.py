@@ -8,6 +8,7 @@ The two families of published numbers differ in Y and in SSIM, by more than the 
 | grl      | GRL, and KGT after it  | rounded to 8 bits | full size, zeros outside      |
 """
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -63,22 +64,25 @@ def ssim(
     return _ssim_map(restored, clean, _WINDOW, max_val=1.0, eps=0.0, padding="valid").mean(dim=(1, 2, 3))
 
 
-def describe_protocol(*, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir") -> str:
-    """One line that says how a number was computed, for tables: colour space, rounding, crop and form of SSIM."""
-    _check_protocol(protocol)
-    colour = {"swinir": "Y (not rounded)", "grl": "Y (8 bit)"}[protocol] if luma else "all channels"
+def describe_protocol(*, colours: Sequence[str], crops: Sequence[int], protocol: Protocol) -> str:
+    """One line that says how numbers were computed, for tables: colour spaces, rounding, crops and form of SSIM."""
+    check_protocol(protocol)
+    luma = {"swinir": "Y (not rounded)", "grl": "Y (8 bit)"}[protocol]
+    spaces = " and ".join(luma if colour == "y" else "all channels" for colour in colours)
     region = {"swinir": "valid region", "grl": "zero-padded"}[protocol]
-    return f"{protocol}: {colour} of 8-bit images, crop {crop}, SSIM 11x11 Gaussian, {region}"
+    widths = " and ".join(map(str, crops))
+    return f"{protocol}: {spaces} of 8-bit images, crop {widths}, SSIM 11x11 Gaussian, {region}"
 
 
-def _check_protocol(protocol: str) -> None:
+def check_protocol(protocol: str) -> None:
+    """Raise a ValueError for an unknown protocol."""
     if protocol not in get_args(Protocol):
         raise ValueError(f"protocol={protocol!r} must be one of {', '.join(get_args(Protocol))}")
 
 
 def _scored(restored: Tensor, clean: Tensor, *, crop: int, luma: bool, protocol: Protocol) -> tuple[Tensor, Tensor]:
     """Both images as float64 in [0, 1], after rounding, crop and conversion to Y."""
-    _check_protocol(protocol)
+    check_protocol(protocol)
     if restored.shape != clean.shape or clean.ndim != 4:
         raise ValueError(
             f"restored {tuple(restored.shape)} and clean {tuple(clean.shape)} must have the same shape [B, C, H, W]"

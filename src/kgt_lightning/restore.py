@@ -4,6 +4,7 @@ python -m kgt_lightning.restore checkpoint=outputs/denoise/<run>/checkpoints/bes
 """
 
 import logging
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from kgt_lightning.codecs import FORMATS
 from kgt_lightning.entry import command
 from kgt_lightning.images import gray, list_images, read_image, write_image
 from kgt_lightning.restoration import RestorationModule
-from kgt_lightning.tiling import restore_tiled, tile_starts
+from kgt_lightning.tiling import pad_to_multiple, restore_tiled, tile_starts
 
 SECTIONS = ("model",)
 
@@ -29,18 +30,26 @@ def restore(module: RestorationModule, image: Tensor, *, tile: int, overlap: int
 
     A gray image goes through a colour model as three equal channels; a colour image goes through a gray model channel
     by channel.
+
+    Raises:
+        ValueError: if the image has colours where the module restores them.
+
     """
-    channels = module.network.backbone.channels
-    batch = image[None]
+    channels = module.degraded_channels
+    batch = pad_to_multiple(image[None], module.grid)
+    if channels != module.network.backbone.channels and len(image) != channels:
+        raise ValueError(f"the image has {len(image)} channels, and this model restores images of {channels}")
     if channels == 3 and len(image) == 1:
         batch = batch.expand(-1, 3, -1, -1)
     elif channels == 1 and len(image) == 3:
-        batch = image[:, None]
+        batch = batch.transpose(0, 1)
 
     def forward(part: Tensor) -> Tensor:
         return module(part.to(module.device)).float().cpu()
 
-    restored = restore_tiled(forward, batch, tile=tile, overlap=overlap, scale=module.network.scale)
+    scale = module.network.scale
+    restored = restore_tiled(forward, batch, tile=tile, overlap=overlap, scale=scale)
+    restored = restored[..., : image.shape[-2] * scale, : image.shape[-1] * scale]
     if channels == 3 and len(image) == 1:
         return gray(restored)[0]
     return restored[:, 0] if channels == 1 and len(image) == 3 else restored[0]
@@ -97,8 +106,11 @@ def main(config: DictConfig) -> None:
     tile_starts(1, config.tile, config.overlap)
     checkpoint = load_checkpoint(config.checkpoint)
     checkpoint.change({section: config[section] for section in SECTIONS})
+    checkpoint.change({"module": {"self_ensemble": config.self_ensemble}})
     module = checkpoint.module().to(pick_device(config.device))
-    tile, overlap = aligned(config.tile, config.overlap, multiple=module.network.backbone.multiple)
+    tile, overlap = aligned(
+        config.tile, config.overlap, multiple=math.lcm(module.network.backbone.multiple, module.grid)
+    )
     if (tile, overlap) != (config.tile, config.overlap):
         log.info("tile=%d and overlap=%d: whole windows of this model", tile, overlap)
     failed = []
@@ -127,7 +139,9 @@ def restore_file(module: RestorationModule, path: Path, target: Path, *, tile: i
     alpha, scale = picture.alpha, module.network.scale
     if alpha is not None and scale > 1:
         alpha = torch.nn.functional.interpolate(alpha[None], scale_factor=scale, mode="bilinear")[0]
-    write_image(target, replace(picture, pixels=pixels, alpha=alpha))
+    # A profile for gray says nothing about colours.
+    profile = picture.profile if len(pixels) == len(picture.pixels) else None
+    write_image(target, replace(picture, pixels=pixels, alpha=alpha, profile=profile))
 
 
 def pick_device(name: str) -> torch.device:

@@ -4,7 +4,8 @@ import csv
 import json
 import os
 import sys
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,21 +14,25 @@ import lightning
 from rich.console import Console
 from rich.table import Table
 
-from kgt_lightning.data import RestorationData
-from kgt_lightning.metrics import describe_protocol
+from kgt_lightning.data.photographs import version
+from kgt_lightning.data.restoration import RestorationData, TestSet
 from kgt_lightning.restoration import RestorationModule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """How one image was restored; PSNR in dB."""
+    """How one image was restored, and how good the baseline is; PSNR in dB."""
 
-    test_set: str
+    test_set: TestSet
     image: str
-    psnr: float
-    ssim: float
-    degraded_psnr: float
-    degraded_ssim: float
+    restored: Mapping[str, float]
+    """By the names of the columns."""
+    degraded: Mapping[str, float]
+
+    def row(self) -> dict[str, Any]:
+        """All numbers under one name each, those of the baseline under ``degraded_<name>``."""
+        baseline = {f"degraded_{name}": value for name, value in self.degraded.items()}
+        return {"test_set": str(self.test_set), "image": self.image, **self.restored, **baseline}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,75 +41,88 @@ class Results:
 
     task: str
     protocol: str
+    """One line: how the images were drawn and the numbers computed."""
+    versions: Mapping[TestSet, str]
+    """Which version of each set was there."""
     scores: tuple[Score, ...]
 
-    def means(self) -> dict[str, dict[str, float]]:
+    def means(self) -> dict[TestSet, dict[str, float]]:
         """Means over images for each test set, and their number."""
-        means = {}
+        means: dict[TestSet, dict[str, float]] = {}
         for test_set in dict.fromkeys(score.test_set for score in self.scores):
-            of_set = [score for score in self.scores if score.test_set == test_set]
-            numbers = [field.name for field in fields(Score) if field.type is float]
-            means[test_set] = {name: fmean(getattr(score, name) for score in of_set) for name in numbers}
-            means[test_set]["images"] = len(of_set)
+            rows = [score.row() for score in self.scores if score.test_set == test_set]
+            numbers = [name for name, value in rows[0].items() if isinstance(value, float)]
+            means[test_set] = {name: fmean(row[name] for row in rows) for name in numbers}
+            means[test_set]["images"] = len(rows)
         return means
 
     def show(self) -> None:
         """Print the means as a table."""
         table = Table(title=f"{self.task}: mean over images", caption=self.protocol, title_justify="left")
-        for column in (
-            "test set",
-            "images",
-            "PSNR degraded",
-            "restored",
-            "gain",
-            "SSIM degraded",
-            "restored",
-        ):
-            table.add_column(column, justify="left" if column == "test set" else "right")
+        names = list(self.scores[0].restored)
+        table.add_column("test set")
+        for column in ("images", f"{_title(names[0])} degraded", "restored", "gain"):
+            table.add_column(column, justify="right")
+        for name in names[1:]:
+            table.add_column(f"{_title(name)} degraded", justify="right")
+            table.add_column("restored", justify="right")
         for test_set, mean in self.means().items():
-            table.add_row(
-                test_set,
-                f"{mean['images']:.0f}",
-                f"{mean['degraded_psnr']:.2f}",
-                f"{mean['psnr']:.2f}",
-                f"{mean['psnr'] - mean['degraded_psnr']:+.2f}",
-                f"{mean['degraded_ssim']:.4f}",
-                f"{mean['ssim']:.4f}",
-            )
+            first = names[0]
+            cells = [f"{mean['images']:.0f}", *_pair(first, mean), f"{mean[first] - mean[f'degraded_{first}']:+.2f}"]
+            table.add_row(str(test_set), *cells, *(cell for name in names[1:] for cell in _pair(name, mean)))
         # In a file or a pipe no line is broken.
-        Console(width=None if sys.stdout.isatty() else 100).print(table)
+        Console(width=None if sys.stdout.isatty() else 100 + 26 * max(len(names) - 2, 0)).print(table)
 
     def write(self, folder: Path, **facts: Any) -> None:
         """Write results.json (means, protocol and the given facts, such as the checkpoint) and results.csv (images)."""
         folder.mkdir(parents=True, exist_ok=True)
-        summary = {"task": self.task, "protocol": self.protocol, **facts, "means": self.means()}
-        content = {**summary, "images": [asdict(score) for score in self.scores]}
+        content = {
+            "task": self.task,
+            "protocol": self.protocol,
+            **facts,
+            "versions": {str(test_set): text for test_set, text in self.versions.items()},
+            "means": {str(test_set): mean for test_set, mean in self.means().items()},
+            "images": [score.row() for score in self.scores],
+        }
         _replace(folder / "results.json", json.dumps(content, indent=2) + "\n")
         with (folder / "results.csv.part").open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, [field.name for field in fields(Score)])
+            writer = csv.DictWriter(stream, list(self.scores[0].row()))
             writer.writeheader()
-            writer.writerows(asdict(score) for score in self.scores)
+            writer.writerows(score.row() for score in self.scores)
         os.replace(folder / "results.csv.part", folder / "results.csv")
 
 
 def run_test(trainer: lightning.Trainer, module: RestorationModule, data: RestorationData, *, task: str) -> Results:
     """Results of the module as it is on every test set of the data."""
     trainer.test(module, data, verbose=False)
-    scores = []
-    for (test_set, images), of_set in zip(data.test_sets.items(), module.test_scores(), strict=True):
-        for index, (psnr, ssim, degraded_psnr, degraded_ssim) in sorted(of_set.items()):
-            scores.append(
-                Score(
-                    test_set=test_set,
-                    image=images.photographs[index].name,
-                    psnr=psnr,
-                    ssim=ssim,
-                    degraded_psnr=degraded_psnr,
-                    degraded_ssim=degraded_ssim,
-                )
-            )
-    protocol = describe_protocol(crop=module.crop, luma=module.luma, protocol=module.protocol)
-    return Results(task=task, protocol=protocol, scores=tuple(scores))
+    names = [column.name for column in module.scoring.columns]
+    scores = [
+        Score(
+            test_set=test_set,
+            image=images.photographs[index].name,
+            restored=dict(zip(names, values[: len(names)], strict=True)),
+            degraded=dict(zip(names, values[len(names) :], strict=True)),
+        )
+        for (test_set, images), of_set in zip(data.test_sets.items(), module.test_scores(), strict=True)
+        for index, values in sorted(of_set.items())
+    ]
+    rules = (module.scoring.describe(), data.test_rules, "self-ensemble of 8" if module.self_ensemble else "")
+    return Results(
+        task=task,
+        protocol="; ".join(filter(None, rules)),
+        versions={test_set: version(images.photographs) for test_set, images in data.test_sets.items()},
+        scores=tuple(scores),
+    )
+
+
+def _title(name: str) -> str:
+    metric, _, rest = name.partition("_")
+    return " ".join(filter(None, [metric.upper(), rest.replace("_", " ")]))
+
+
+def _pair(name: str, mean: Mapping[str, float]) -> list[str]:
+    digits = 2 if name.startswith("psnr") else 4
+    return [f"{mean[each]:.{digits}f}" for each in (f"degraded_{name}", name)]
 
 
 def _replace(file: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from kgt_lightning.callbacks import ConfigInCheckpoint
 from kgt_lightning.checkpoint import load_checkpoint
 from kgt_lightning.curves import draw_curves
-from kgt_lightning.data import RestorationData
+from kgt_lightning.data.restoration import RestorationData
 from kgt_lightning.entry import command
 from kgt_lightning.loggers import finishing
 from kgt_lightning.restoration import RestorationModule
@@ -28,7 +28,7 @@ FIXED_BY_WEIGHTS = ("task", "module.backbone", "data.channels", "module.scale")
 
 
 def train(config: DictConfig) -> float:
-    """Train as configured, and test: PSNR in dB, the mean over the images of the first test set."""
+    """Train as configured, and test: the first score, usually PSNR in dB, its mean over the first test set."""
     check_settings(config)
     torch.set_float32_matmul_precision(config.matmul_precision)
     resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
@@ -58,11 +58,12 @@ def train(config: DictConfig) -> float:
             draw_curves(folder)
             results.show()
             log.info("checkpoints, curves and panels are in %s", folder)
+        first = module.scoring.columns[0].name
         for test_set, mean in means.items():
-            name = f"test/{test_set.replace(' ', '_')}_psnr"
+            name = f"test/{str(test_set).replace(' ', '_')}_{first}"
             for logger in trainer.loggers:
-                logger.log_metrics({name: mean["psnr"]}, step=trainer.global_step - 1)
-    return next(iter(means.values()))["psnr"]
+                logger.log_metrics({name: mean[first]}, step=trainer.global_step - 1)
+    return next(iter(means.values()))[first]
 
 
 def check_settings(config: DictConfig) -> None:

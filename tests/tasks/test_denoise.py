@@ -7,8 +7,8 @@ import torch
 from kgt_lightning.tasks.denoise import GaussianNoise, seeded_noise
 
 
-def noise(sigma, *, test_sigma=None):
-    return GaussianNoise(sigma=sigma, test_sigma=test_sigma)
+def noise(sigma, *, test_sigma=None, protocol="swinir"):
+    return GaussianNoise(sigma=sigma, test_sigma=test_sigma, protocol=protocol)
 
 
 def rng(seed=0):

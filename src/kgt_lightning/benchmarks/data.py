@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning
 
-from kgt_lightning.data import RestorationData
+from kgt_lightning.data.restoration import RestorationData
 
 
 def bench_data(

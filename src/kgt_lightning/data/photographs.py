@@ -39,6 +39,10 @@ class Source(Protocol):
         """Shape [C, H, W] of what will be read, found without decoding the file."""
         ...
 
+    def bytes(self) -> int:
+        """Size of the file, 0 if there is none."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Photograph:
@@ -131,12 +135,20 @@ def paired_set(
     if unused:
         raise ValueError(f"{clean.name}: {_some(unused)} without a degraded image in {degraded.name}: add or remove")
     photographs = (
-        Photograph(
-            name=each.name, listed=each.listed, clean=by_name[partners[each.name]].clean, degraded=each.clean
-        )
+        Photograph(name=each.name, listed=each.listed, clean=by_name[partners[each.name]].clean, degraded=each.clean)
         for each in degraded.photographs
     )
     return PhotographSet(name=name or degraded.name, photographs=tuple(photographs))
+
+
+def version(photographs: Sequence[Photograph]) -> str:
+    """Which version of a set this is, such as "24 images 1f0a93c2": number, and a hash of names, shapes and file sizes.
+
+    It tells Kodak's 768 x 512 from its 500 x 500 without reading a pixel.
+    """
+    sources = [(each.name, source) for each in photographs for source in (each.clean, each.degraded) if source]
+    content = [(name, source.shape(), source.bytes()) for name, source in sources]
+    return f"{len(photographs)} images {hashlib.sha256(repr(content).encode()).hexdigest()[:8]}"
 
 
 def bundled_set(name: str, photographs: Sequence[str], *, channels: int) -> PhotographSet:
@@ -185,6 +197,10 @@ class FileSource:
         self._check(channels)
         return self.channels, height, width
 
+    def bytes(self) -> int:
+        """Size of the file."""
+        return self.path.stat().st_size
+
     def _check(self, found: int) -> None:
         if found < self.channels and not self.repeat_gray:
             raise ValueError(
@@ -224,6 +240,10 @@ class BundledSource:
         """Channels, height and width."""
         channels, height, width = self.read().shape
         return channels, height, width
+
+    def bytes(self) -> int:
+        """Zero."""
+        return 0
 
 
 def _some(names: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import lightning
 import torch
@@ -23,15 +23,16 @@ from kgt_lightning.data.photographs import (
     paired_set,
 )
 from kgt_lightning.data.samples import Degradation, Patches, Sample, StepSampler, WholeImages
-from kgt_lightning.protocols import Protocol
+from kgt_lightning.metrics import Protocol, check_protocol
 
 log = logging.getLogger(__name__)
 
 
-class TestSet(NamedTuple):
+@dataclass(frozen=True)
+class TestSet:
     """A set of photographs and how they are degraded."""
 
-    __test__ = False  # no test case of pytest's
+    __test__: ClassVar[bool] = False  # no test case of pytest's
 
     name: str
     setting: str
@@ -82,10 +83,13 @@ class RestorationData(lightning.LightningDataModule, ABC):
     cache_dir: str
     """Where decoded photographs are kept between runs."""
     protocol: Protocol
-    """How test images are cropped and drawn."""
+    """Family of papers whose way to crop and degrade test images is followed."""
+    modulo: Mapping[Protocol, int]
+    """Clean test images are cropped, top left, to multiples of this under each protocol."""
 
     def __post_init__(self) -> None:
         super().__init__()
+        check_protocol(self.protocol)
         self.degradation = self.make_degradation()
         if self.channels not in (1, 3):
             raise ValueError(f"data.channels={self.channels} must be 3 (colour) or 1 (gray)")
@@ -114,12 +118,22 @@ class RestorationData(lightning.LightningDataModule, ABC):
         return "given"
 
     @property
+    def test_rules(self) -> str:
+        """How test images are cropped and degraded under the protocol, for tables; empty where nothing is special."""
+        modulo = self.modulo[self.protocol]
+        return f"cropped to multiples of {modulo}" if modulo > 1 else ""
+
+    @property
     def prepare_test(self) -> Callable[[Tensor], Tensor]:
         """Picklable; applied to clean and given degraded test images as they are read, here leaving them unchanged."""
         return _unchanged
 
-    def photographs_in(self, folder: Path) -> PhotographSet:
-        """Photographs of a set; a task overrides it if its sets have a layout of their own or give degraded images."""
+    def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
+        """Photographs of a set to train or to test on.
+
+        A task overrides it if its sets have a layout of their own, give degraded images, or are read in another way for
+        training than for tests.
+        """
         return folder_set(folder, channels=self.channels, repeat_gray=self.repeat_gray)
 
     def degraded_in(self, folder: Path) -> PhotographSet:
@@ -176,8 +190,11 @@ class RestorationData(lightning.LightningDataModule, ABC):
             ValueError: naming the folder or the file, and the fix.
 
         """
-        if self.train is not None or self.own_pairs:
-            assert self.train_and_validation
+        assert self.train_and_validation
+        self.find_test_images()
+
+    def find_test_images(self) -> None:
+        """Look at all folders and images to test on; raises as :meth:`find_photographs`."""
         for images in self.test_sets.values():
             for photograph in images.photographs:
                 photograph.clean.shape()
@@ -232,7 +249,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             photographs=photographs,
             degrade=degrade,
             scale=self.degradation.scale,
-            modulo=self.protocol.modulo,
+            modulo=self.modulo[self.protocol],
             prepare=self.prepare_test,
             largest=largest,
         )
@@ -250,7 +267,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             raise ValueError(
                 f"data_root={root} lacks {', '.join(missing)}, it holds {there}: choose folders with data.{key}=[...]"
             )
-        return [self.photographs_in(root / name) for name in names]
+        return [self.photographs_in(root / name, training=key == "train") for name in names]
 
     def _one_by_one(self, images: WholeImages) -> DataLoader[Sample]:
         trainer = self._trainer()

@@ -1,5 +1,6 @@
 """Removal of white Gaussian noise, in colour or gray."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgt_lightning.data import RestorationData
+from kgt_lightning.data.restoration import RestorationData
+from kgt_lightning.metrics import Protocol
 from kgt_lightning.model import KGT, ResidualHead
 from kgt_lightning.restoration import RestorationModule
 
@@ -27,7 +29,10 @@ class GaussianNoise:
     """Level in training: fixed, drawn from a list, or drawn uniformly from {low, high}."""
     test_sigma: float | Sequence[float] | None
     """Levels to test; None takes those of ``sigma``, or for a range the usual 15, 25 and 50 that lie in it."""
+    protocol: Protocol
+    """Whose test noise is drawn, see :func:`seeded_noise` and :func:`noise_named`."""
     scale: ClassVar[int] = 1
+    context: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.sigma, Mapping):
@@ -51,9 +56,10 @@ class GaussianNoise:
         noise = rng.standard_normal(clean.shape, dtype=np.float32)
         return clean + torch.from_numpy(noise) * (sigma / 255)
 
-    def test_settings(self) -> dict[str, Callable[[Tensor], Tensor]]:
+    def test_settings(self) -> dict[str, Callable[[Tensor, str], Tensor]]:
         """The levels to test, with the noise of the literature's test sets."""
-        return {f"sigma={sigma:g}": partial(seeded_noise, sigma=sigma) for sigma in self._test_levels()}
+        draw = noise_named if self.protocol == "grl" else _noise_unnamed
+        return {f"sigma={sigma:g}": partial(draw, sigma=sigma) for sigma in self._test_levels()}
 
     def _test_levels(self) -> list[float]:
         if self.test_sigma is not None:
@@ -76,6 +82,20 @@ def seeded_noise(clean: Tensor, *, sigma: float, seed: int = 0) -> Tensor:
     return torch.from_numpy(noisy.astype(np.float32)).permute(2, 0, 1).contiguous()
 
 
+def noise_named(clean: Tensor, name: str, *, sigma: float) -> Tensor:
+    """Noisy image [C, H, W]: seeded by the listed name up to its first underscore, drawn channel by channel, as GRL's.
+
+    The seed is SHA-256 of that part in eight words; names such as Urban100/img_001.png share one.
+    """
+    seed = np.frombuffer(hashlib.sha256(name.partition("_")[0].encode()).digest(), dtype=np.uint32)
+    noise = np.random.RandomState(seed).normal(0, sigma / 255, tuple(clean.shape))
+    return torch.from_numpy((clean.double().numpy() + noise).astype(np.float32))
+
+
+def _noise_unnamed(clean: Tensor, name: str, *, sigma: float) -> Tensor:
+    return seeded_noise(clean, sigma=sigma)
+
+
 @dataclass(kw_only=True, eq=False)
 class DenoiseData(RestorationData):
     """Pairs of a noisy and a clean image; fields as in :class:`GaussianNoise`."""
@@ -85,7 +105,13 @@ class DenoiseData(RestorationData):
 
     def make_degradation(self) -> GaussianNoise:
         """White Gaussian noise."""
-        return GaussianNoise(sigma=self.sigma, test_sigma=self.test_sigma)
+        return GaussianNoise(sigma=self.sigma, test_sigma=self.test_sigma, protocol=self.protocol)
+
+    @property
+    def test_rules(self) -> str:
+        """How the noise of test images is seeded."""
+        seeds = {"swinir": "noise of NumPy's seed 0 for each image, drawn in RGB", "grl": "noise seeded by file name"}
+        return ", ".join(filter(None, [super().test_rules, seeds[self.protocol] + ", not clipped"]))
 
 
 class DenoiseModule(RestorationModule):

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from kgt_lightning.data import RestorationData
+from kgt_lightning.data.photographs import PhotographSet, folder_set
+from kgt_lightning.data.restoration import RestorationData
 from kgt_lightning.images import imresize
 from kgt_lightning.model import KGT, PixelShuffleHead
-from kgt_lightning.photographs import PhotographSet, folder_set
 from kgt_lightning.restoration import RestorationModule
 
 SCALES = (2, 3, 4)
@@ -22,6 +23,8 @@ class BicubicDown:
 
     scale: int
     """2, 3 or 4."""
+    context: ClassVar[int] = 0
+    """None, so that the patches of a photograph are resized as a whole image is: mirrored at their edges."""
     matlab_uint8: bool
     """Whether both passes are rounded to 8 bits, as in files that MATLAB wrote; otherwise nothing is rounded."""
 
@@ -33,13 +36,16 @@ class BicubicDown:
         """Degraded image [C, H/scale, W/scale] of a clean one; nothing about it is random."""
         return self.shrink(clean)
 
-    def test_settings(self) -> dict[str, Callable[[Tensor], Tensor]]:
+    def test_settings(self) -> dict[str, Callable[[Tensor, str], Tensor]]:
         """The one setting, such as ``x2``."""
-        return {f"x{self.scale}": self.shrink}
+        return {f"x{self.scale}": self._shrink_named}
 
     def shrink(self, clean: Tensor) -> Tensor:
         """Degraded image [C, H/scale, W/scale] of a clean one [C, H, W] in [0, 1]."""
         return imresize(clean, 1 / self.scale, matlab_uint8=self.matlab_uint8)
+
+    def _shrink_named(self, clean: Tensor, name: str) -> Tensor:
+        return self.shrink(clean)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -48,7 +54,7 @@ class SRData(RestorationData):
 
     A set may be a plain folder of photographs, or hold them in ``HR`` and their small versions in
     ``LR_bicubic/X<scale>``, named as the photograph or with ``x<scale>`` after it, as the benchmarks are published.
-    Given small versions are what is tested and validated on; training makes those of its patches itself.
+    Where none are given they are made: for a test of the whole photograph, in training of the patch.
     """
 
     scale: int
@@ -58,7 +64,12 @@ class SRData(RestorationData):
         """MATLAB's bicubic resizing."""
         return BicubicDown(scale=self.scale, matlab_uint8=self.matlab_uint8)
 
-    def photographs_in(self, folder: Path) -> PhotographSet:
+    @property
+    def given_setting(self) -> str:
+        """The scale, as where the small version is made."""
+        return f"x{self.scale}"
+
+    def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
         """Photographs of a set, with their small versions if it gives them at this scale.
 
         Raises:
@@ -67,19 +78,19 @@ class SRData(RestorationData):
         """
         within = "HR" if (folder / "HR").is_dir() else ""
         given = folder / "LR_bicubic"
-        clean = folder_set(folder / within, channels=self.channels)
+        clean = folder_set(folder / within, channels=self.channels, repeat_gray=self.repeat_gray)
         photographs = [each for each in clean.photographs if not each.name.startswith(f"{given.name}/")]
         if not photographs:
             raise ValueError(f"{folder} holds small versions only: put the photographs into {folder / 'HR'}")
         given /= f"X{self.scale}"
         if given.is_dir():
-            small = {each.name: each.read for each in folder_set(given, channels=self.channels).photographs}
+            small = {each.name: each.clean for each in self.degraded_in(given).photographs}
             for i, each in enumerate(photographs):
                 names = (each.name, f"{each.name}x{self.scale}")
                 found = next((name for name in names if name in small), None)
                 if found is None:
                     raise ValueError(f"{given} has no {' or '.join(names)} for {each.name}: add it, or remove {given}")
-                photographs[i] = replace(each, read_degraded=small[found])
+                photographs[i] = replace(each, degraded=small[found])
         return replace(clean, name=folder.name, photographs=tuple(photographs))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kgt_lightning.photographs import BUNDLED_TEST, BUNDLED_TRAIN, PixelCache, bundled_set, folder_set
+from kgt_lightning.data.photographs import BUNDLED_TEST, BUNDLED_TRAIN, PixelCache, bundled_set, folder_set
 
 
 @pytest.fixture
@@ -20,7 +20,8 @@ def folder(tmp_path):
 
 
 def cache(folder, *, channels=3):
-    return PixelCache(folder_set(folder, channels=channels).photographs, channels=channels, folder=folder / "cache")
+    sources = [each.clean for each in folder_set(folder, channels=channels).photographs]
+    return PixelCache(sources, channels=channels, folder=folder / "cache")
 
 
 def pixels(folder):
@@ -37,7 +38,7 @@ def test_a_folder_is_a_set(folder):
     found = folder_set(folder, channels=1)
     assert found.name == "set"
     assert [each.name for each in found.photographs] == ["a", "b", "below/a"]
-    assert found.photographs[0].read().shape == (1, 5, 7)
+    assert found.photographs[0].clean.read().shape == (1, 5, 7)
 
 
 def test_names_stay_unique(folder):
@@ -49,7 +50,7 @@ def test_names_stay_unique(folder):
 def test_the_bundled_photographs_are_read():
     for channels in (1, 3):
         for photograph in bundled_set("bundled", [*BUNDLED_TRAIN, *BUNDLED_TEST], channels=channels).photographs:
-            image = photograph.read()
+            image = photograph.clean.read()
             assert image.shape[0] == channels
             assert min(image.shape[1:]) >= 300
             assert 0 <= image.min() < 0.3 < 0.6 < image.max() <= 1

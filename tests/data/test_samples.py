@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+
+from kgt_lightning.data.photographs import bundled_set, folder_set
+from kgt_lightning.data.samples import Patches, StepSampler, WholeImages
+from kgt_lightning.tasks.denoise import GaussianNoise
+
+
+def noise(sigma):
+    return GaussianNoise(sigma=sigma, test_sigma=None, protocol="swinir")
+
+
+def whole(photographs, *, degrade=None, scale=1, modulo=1, largest=None):
+    return WholeImages(
+        photographs=photographs,
+        degrade=degrade,
+        scale=scale,
+        modulo=modulo,
+        prepare=torch.nn.Identity(),
+        largest=largest,
+    )
+
+
+@pytest.fixture
+def patches(photo_root, tmp_path):
+    photographs = folder_set(photo_root / "BSD400", channels=3).photographs
+
+    def make(patch=16, seed=0, sigma=0):
+        return Patches(
+            photographs=photographs, degradation=noise(sigma), channels=3, patch=patch, seed=seed, cache_dir=tmp_path
+        )
+
+    return make
+
+
+def test_a_sample_is_the_same_whenever_asked_for(patches):
+    first, again = patches(sigma=25), patches(sigma=25)
+    again[3]
+    for ours, theirs in zip(first[7], again[7], strict=True):
+        assert torch.equal(ours, theirs)
+    assert not torch.equal(first[7][1], first[8][1])
+    assert not torch.equal(first[7][1], patches(seed=1, sigma=25)[7][1])
+
+
+def test_patches_are_parts_of_photographs_in_all_eight_positions(patches, photo_root):
+    photographs = [each.clean.read().numpy() for each in folder_set(photo_root / "BSD400", channels=3).photographs]
+    known = {}
+    for image in photographs:
+        for top in range(image.shape[1] - 7):
+            for left in range(image.shape[2] - 7):
+                crop = image[:, top : top + 8, left : left + 8]
+                for turn in range(8):
+                    flipped = crop[:, :: 1 - 2 * (turn & 1), :: 1 - (turn & 2)]
+                    laid = flipped.swapaxes(1, 2) if turn & 4 else flipped
+                    known[np.rint(laid * 255).astype(np.uint8).tobytes()] = turn
+    turns = set()
+    for sample in range(64):
+        _, clean = patches(patch=8)[sample]
+        turns.add(known[np.rint(clean.numpy() * 255).astype(np.uint8).tobytes()])
+    assert turns == set(range(8))
+
+
+def test_photographs_smaller_than_the_patch_are_mirrored(patches):
+    degraded, clean = patches(patch=150)[0]
+    assert degraded.shape == clean.shape == (3, 150, 150)
+    assert len(clean.flatten(1).unique(dim=1).T) > 500
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_the_processes_share_each_step(processes):
+    samplers = [
+        StepSampler(batch_size=2, first=3, total=5, rank=rank, processes=processes) for rank in range(processes)
+    ]
+    for step, batches in enumerate(zip(*samplers, strict=True), 3):
+        numbers = sorted(number for batch in batches for number in batch)
+        start = step * 2 * processes
+        assert numbers == list(range(start, start + 2 * processes))
+    assert [len(list(sampler)) for sampler in samplers] == [2] * processes
+
+
+def test_whole_images_are_degraded_the_same_way_at_every_call():
+    photographs = bundled_set("bundled", ["chelsea"], channels=1).photographs
+    degrade = noise(25).test_settings()["sigma=25"]
+    images = whole(photographs, degrade=degrade)
+    sample = images[0]
+    assert sample.clean.shape == (1, 300, 451)
+    assert sample.name == "chelsea"
+    assert torch.equal(sample.degraded, images[0].degraded)
+    part = whole(photographs, degrade=degrade, largest=100)[0]
+    assert torch.equal(part.clean, sample.clean[:, 100:200, 175:275])
