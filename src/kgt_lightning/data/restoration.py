@@ -269,7 +269,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
         root = Path(self.root).expanduser()
         if not root.is_dir():
             raise ValueError(f"data_root={root} is no folder: name the folder that holds {', '.join(names)}")
-        missing = [name for name in names if not (root / name).is_dir()]
+        missing = [name for name in names if not (root / name).exists()]
         if missing:
             there = ", ".join(sorted(each.name for each in root.iterdir() if each.is_dir())) or "no folders"
             about = [each for each in map(describe_missing, missing) if each]
