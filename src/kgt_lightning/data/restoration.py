@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from kgt_lightning.data.catalogue import describe_missing
 from kgt_lightning.data.photographs import (
     BUNDLED_TEST,
     BUNDLED_TRAIN,
@@ -271,8 +272,10 @@ class RestorationData(lightning.LightningDataModule, ABC):
         missing = [name for name in names if not (root / name).is_dir()]
         if missing:
             there = ", ".join(sorted(each.name for each in root.iterdir() if each.is_dir())) or "no folders"
+            about = [each for each in map(describe_missing, missing) if each]
             raise ValueError(
-                f"data_root={root} lacks {', '.join(missing)}, it holds {there}: choose folders with data.{key}=[...]"
+                f"data_root={root} lacks {', '.join(missing)}, it holds {there}: "
+                + "; ".join([f"choose folders with data.{key}=[...]", *about])
             )
         return [self.photographs_in(root / name, training=key == "train") for name in names]
 
