@@ -43,7 +43,7 @@ def test_published_learning_rates(case):
         assert base * schedule.factor(int(step), case["total_steps"]) == pytest.approx(rate, rel=1e-9), step
 
 
-@pytest.mark.parametrize(("recipe", "case"), [("demosaic", PUBLISHED[0])], ids=["demosaic"])
+@pytest.mark.parametrize(("recipe", "case"), [("demosaic", PUBLISHED[0]), ("deblur_1", PUBLISHED[2])])
 def test_recipes_have_the_published_learning_rates(composed, recipe, case):
     config = composed("train", f"experiment=paper/{recipe}", "run_dir=unused")
     assert config.trainer.max_steps == case["total_steps"]
