@@ -8,9 +8,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from kgt_lightning.metrics import Protocol, check_protocol, describe_protocol, psnr, ssim
+from kgt_lightning.metrics import Protocol, check_protocol, describe_protocol, psnr, psnr_b, ssim, ssim_3d
 
-METRICS: dict[str, Callable[..., Tensor]] = {"psnr": psnr, "ssim": ssim}
+METRICS: dict[str, Callable[..., Tensor]] = {
+    "psnr": psnr,
+    "ssim": ssim,
+    "ssim_3d": ssim_3d,
+    "psnr_b": psnr_b,
+}
 
 
 class Column(NamedTuple):
@@ -71,4 +76,6 @@ class Scoring:
 
     def describe(self) -> str:
         """One line that says how the numbers were computed."""
-        return describe_protocol(colours=self.colours, crops=self.crops, protocol=self.protocol)
+        plain = describe_protocol(colours=self.colours, crops=self.crops, protocol=self.protocol)
+        volume = "SSIM 3D 11x11x11 over RGB with the border repeated" if "ssim_3d" in self.metrics else ""
+        return ", ".join(filter(None, [plain, volume]))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from kgt_lightning.data.catalogue import describe_missing
 from kgt_lightning.data.photographs import (
     BUNDLED_TEST,
     BUNDLED_TRAIN,
@@ -114,6 +115,11 @@ class RestorationData(lightning.LightningDataModule, ABC):
         return self.channels
 
     @property
+    def grid(self) -> int:
+        """Parts of a given degraded image may begin at multiples of this only; a task may override it."""
+        return 1
+
+    @property
     def given_setting(self) -> str:
         """Name of the setting of sets that bring their degraded images."""
         return "given"
@@ -126,7 +132,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
 
     @property
     def prepare_test(self) -> Callable[[Tensor], Tensor]:
-        """Picklable; applied to clean and given degraded test images as they are read, here leaving them unchanged."""
+        """Picklable; applied to both images of given test pairs as they are read, here leaving them unchanged."""
         return _unchanged
 
     def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
@@ -224,6 +230,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             degradation=self.degradation,
             channels=self.channels,
             patch=self.patch,
+            grid=self.grid,
             seed=self.seed,
             cache_dir=Path(self.cache_dir).expanduser(),
         )
@@ -251,6 +258,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             degrade=degrade,
             scale=self.degradation.scale,
             modulo=self.modulo[self.protocol],
+            grid=self.grid,
             prepare=self.prepare_test,
             largest=largest,
         )
@@ -262,11 +270,13 @@ class RestorationData(lightning.LightningDataModule, ABC):
         root = Path(self.root).expanduser()
         if not root.is_dir():
             raise ValueError(f"data_root={root} is no folder: name the folder that holds {', '.join(names)}")
-        missing = [name for name in names if not (root / name).is_dir()]
+        missing = [name for name in names if not (root / name).exists()]
         if missing:
             there = ", ".join(sorted(each.name for each in root.iterdir() if each.is_dir())) or "no folders"
+            about = [each for each in map(describe_missing, missing) if each]
             raise ValueError(
-                f"data_root={root} lacks {', '.join(missing)}, it holds {there}: choose folders with data.{key}=[...]"
+                f"data_root={root} lacks {', '.join(missing)}, it holds {there}: "
+                + "; ".join([f"choose folders with data.{key}=[...]", *about])
             )
         return [self.photographs_in(root / name, training=key == "train") for name in names]
 
