@@ -67,7 +67,7 @@ def test_two_processes_share_the_batch_of_one(tiny, tiny_arguments, tmp_path, st
         (["trainer.devices=2"], "several devices need trainer=ddp or trainer=fsdp"),
         (["trainer=fsdp", "trainer.devices=1"], "add callbacks.ema=null"),
     ],
-    ids=" ".join,
+    ids=["ddp", "fsdp"],
 )
 def test_what_would_go_wrong_late_is_refused(tiny, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -2,10 +2,11 @@
 
 import logging
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from omegaconf import DictConfig, OmegaConf
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
+from kgt_lightning.machine import is_out_of_memory
 from kgt_lightning.processes import start_job
-from kgt_lightning.record import OUT_OF_MEMORY, RunRecord, read_failure, remove_failures
+from kgt_lightning.record import FAILED, OUT_OF_MEMORY, read_failure, remove_failures
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +68,15 @@ class RankLauncher(_SubprocessScriptLauncher):
                 "job_logging": {"root": {"handlers": ["file"]}},
                 "verbose": hydra.verbose,
             }
-            file = subfolder / f"rank{rank}.yaml"
-            self.procs.append(start_job(job, file, hydra=settings, environment={"LOCAL_RANK": str(rank)}))
+            self.procs.append(
+                start_job(
+                    job,
+                    command=str(hydra.job.config_name),
+                    folder=subfolder / f"rank{rank}",
+                    hydra=settings,
+                    environment={"LOCAL_RANK": str(rank)},
+                )
+            )
 
 
 class DDP(DDPStrategy):
@@ -115,9 +124,20 @@ def load_weights(module: LightningModule, state: dict[str, Any]) -> None:
     set_model_state_dict(module, state, options=StateDictOptions(full_state_dict=True))
 
 
+GRACE_SECONDS = 20.0
+"""Time for this process to notice by itself that another is gone; on GPUs it may wait for that one for ever."""
+
+
 @contextmanager
-def processes_of(trainer: Trainer, record: RunRecord) -> Iterator[None]:
+def processes_of(
+    trainer: Trainer, folder: Path, *, on_loss: Callable[[Exception], None] | None = None
+) -> Iterator[None]:
     """The processes that the trainer starts live and die with the block, and the block with them.
+
+    Args:
+        trainer: with any strategy.
+        folder: of the run.
+        on_loss: called before this process ends itself, because it waits for another that is gone.
 
     Raises:
         MemoryError: if another process ran out of memory.
@@ -129,19 +149,20 @@ def processes_of(trainer: Trainer, record: RunRecord) -> Iterator[None]:
         yield
         return
     over = threading.Event()
-    threading.Thread(target=_watch, args=(launcher, record, over), daemon=True).start()
+    threading.Thread(target=_watch, args=(launcher, folder, over, on_loss), daemon=True).start()
     try:
         yield
         trainer.strategy.barrier()
+        over.set()
         for process in launcher.procs:
-            process.wait(60)
-    except Exception as error:
-        # The connection closes a moment before the process is gone.
-        for _ in range(20):
-            if lost := _lost(launcher):
-                raise _reason(launcher, record, lost) from error
-            time.sleep(0.1)
-        raise
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(60)
+    except RuntimeError as error:
+        # A lost connection is one; it closes a moment before the process is gone.
+        reason = None if is_out_of_memory(error) else _why_lost(launcher, folder, seconds=2)
+        if reason is None:
+            raise
+        raise reason from error
     finally:
         over.set()
         for process in launcher.procs:
@@ -155,27 +176,29 @@ def processes_of(trainer: Trainer, record: RunRecord) -> Iterator[None]:
                 os.environ.pop(name, None)
 
 
-GRACE_SECONDS = 20.0
-"""Time for this process to notice by itself that another is gone; on GPUs it may wait for that one for ever."""
-
-
-def _watch(launcher: RankLauncher, record: RunRecord, over: threading.Event) -> None:
+def _watch(
+    launcher: RankLauncher, folder: Path, over: threading.Event, on_loss: Callable[[Exception], None] | None
+) -> None:
     while not over.wait(0.5):
-        lost = _lost(launcher)
-        if lost and not over.wait(GRACE_SECONDS):
-            error = _reason(launcher, record, lost)
-            log.error("%s", error)
-            record.end_with(error)
+        reason = _why_lost(launcher, folder, seconds=0)
+        if reason is not None and not over.wait(GRACE_SECONDS):
+            log.error("%s", reason)
+            if on_loss is not None:
+                on_loss(reason)
             os._exit(1)
 
 
-def _lost(launcher: RankLauncher) -> int | None:
-    """Rank of a process that ended with an error, if there is one."""
-    return next((rank for rank, process in enumerate(launcher.procs, start=1) if process.poll()), None)
-
-
-def _reason(launcher: RankLauncher, record: RunRecord, rank: int) -> MemoryError | RuntimeError:
-    code = launcher.procs[rank - 1].returncode
-    status, error = read_failure(record.folder, rank) or (None, f"it ended with exit code {code}")
-    message = f"process {rank} of {launcher.num_processes}: {error}"
-    return MemoryError(message) if status == OUT_OF_MEMORY else RuntimeError(message)
+def _why_lost(launcher: RankLauncher, folder: Path, *, seconds: float) -> MemoryError | RuntimeError | None:
+    """What became of another process that ended with an error, or does so within these seconds."""
+    until = time.monotonic() + seconds
+    while launcher.procs:
+        for rank, process in enumerate(launcher.procs, start=1):
+            code, left = process.poll(), read_failure(folder, rank)
+            if code or left:
+                status, error = left or (FAILED, f"it ended with exit code {code}")
+                message = f"process {rank} of {launcher.num_processes}: {error}"
+                return MemoryError(message) if status == OUT_OF_MEMORY else RuntimeError(message)
+        if time.monotonic() >= until:
+            break
+        time.sleep(0.1)
+    return None

@@ -16,6 +16,7 @@ from kgt_lightning.callbacks import side_by_side
 from kgt_lightning.checkpoint import load_checkpoint
 from kgt_lightning.data.restoration import RestorationData
 from kgt_lightning.data.samples import Sample
+from kgt_lightning.distributed import processes_of
 from kgt_lightning.entry import command
 from kgt_lightning.images import Picture, write_image
 from kgt_lightning.restoration import RestorationModule
@@ -85,7 +86,8 @@ def main(config: DictConfig) -> None:
     if config.save_images:
         callbacks.append(SaveImages(folder=folder, test_sets=[str(each) for each in data.test_sets]))
     trainer = instantiate(config.trainer, callbacks=callbacks)
-    results = run_test(trainer, module, data, task=task)
+    with processes_of(trainer, folder):
+        results = run_test(trainer, module, data, task=task)
     if trainer.is_global_zero:
         results.write(folder, checkpoint=str(checkpoint.path), k=module.network.backbone.k)
         results.show()

@@ -1,17 +1,16 @@
-"""Entry of the processes that sweeps and strategies start: a training that ends with the process that started it."""
+"""Entry of the processes that sweeps and strategies start: a command that ends with the process that started it."""
 
 import os
 import sys
 import threading
+from importlib import import_module
 
 
 def main() -> None:
-    """Train as the given configuration says; see :func:`kgt_lightning.processes.start_job`."""
+    """Run the command that the configuration is named after; see :func:`kgt_lightning.processes.start_job`."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Imports take seconds, in which the parent may end.
-    from kgt_lightning import train
-
-    train.main()
+    import_module(f"kgt_lightning.{sys.argv[-1]}").main()
 
 
 def _end_with_parent() -> None:

@@ -11,26 +11,26 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def start_job(
-    config: DictConfig, file: Path, *, hydra: Mapping[str, Any], environment: Mapping[str, str]
+    config: DictConfig, *, command: str, folder: Path, hydra: Mapping[str, Any], environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Process that trains as configured; it ends when this one does, in whatever way.
+    """Process that runs a command as configured; it ends when this one does, in whatever way.
 
     It is given the composed configuration in a file, not the command line: that may be a sweep's, name files that were
     changed meanwhile, or draw something anew.
 
     Args:
         config: of the job, without the section hydra; it is not resolved.
-        file: where it is written to.
+        command: ``train`` or another one.
+        folder: where the file is written to.
         hydra: settings for Hydra, such as the folder of the run.
         environment: variables to set besides those of this process.
 
     """
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create({**plain, "hydra": dict(hydra)}), file)
-    command = [sys.executable, "-m", "kgt_lightning.job", "--config-path", str(file.parent.absolute())]
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create({**plain, "hydra": dict(hydra)}), folder / f"{command}.yaml")
+    # The name of the file tells the command, to the process itself and to those that it starts.
+    arguments = ["-m", "kgt_lightning.job", "--config-path", str(folder.absolute()), "--config-name", command]
     # The job waits for the end of its standard input, which comes when this process ends.
-    return subprocess.Popen(
-        [*command, "--config-name", file.stem], stdin=subprocess.PIPE, env={**os.environ, **environment}
-    )
+    return subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, env={**os.environ, **environment})

@@ -116,15 +116,11 @@ class RunRecord:
         """Write it for a run that begins, or goes on."""
         before = self._seconds_before()
         flops, module = count_flops(self.config, height=256, width=256)
-        self.content = {
-            **self._asked_for(RUNNING, None),
+        self.content = self._asked_for(RUNNING) | {
             "seconds": before,
             "hardware": hardware(device, devices=devices),
-            "commit": commit(),
-            "version": kgt_lightning.__version__,
             "parameters": sum(p.numel() for p in module.parameters()),
             "flops": flops,
-            "peak_memory_mb": None,
         }
         write_record(self.folder, self.content)
 
@@ -136,7 +132,7 @@ class RunRecord:
             there = read_record(self.folder)
             if there and not (self.config.resume and there["key"] == config_key(self.config)):
                 return
-            self.content = self._asked_for(status, error)
+            self.content = self._asked_for(status)
         self.content |= {
             "status": status,
             "error": error,
@@ -154,15 +150,23 @@ class RunRecord:
         elif self.folder.is_dir():
             write_json(self.folder / f"rank{rank}.json", [status, reason])
 
-    def _asked_for(self, status: str, error: str | None) -> dict[str, Any]:
+    def _asked_for(self, status: str) -> dict[str, Any]:
+        """The whole record, empty where that is known later."""
         return {
             "task": self.config.task,
             "status": status,
-            "error": error,
+            "error": None,
             "overrides": self.overrides,
             "config": OmegaConf.to_container(self.config, resolve=True),
             "key": config_key(self.config),
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "seconds": None,
+            "hardware": None,
+            "commit": commit(),
+            "version": kgt_lightning.__version__,
+            "parameters": None,
+            "flops": None,
+            "peak_memory_mb": None,
         }
 
     def _seconds_before(self) -> float:
@@ -170,12 +174,12 @@ class RunRecord:
         there = read_record(self.folder) if self.config.resume else None
         if not there:
             return 0.0
-        if there["status"] != RUNNING:
-            return there["seconds"] or 0.0
-        # It was killed: what came after its last checkpoint is done again.
+        seconds = there["seconds"] or 0.0
         last = self.folder / "checkpoints" / "last.ckpt"
-        since = datetime.fromisoformat(there["started"]).timestamp()
-        return (there["seconds"] or 0.0) + (max(last.stat().st_mtime - since, 0.0) if last.exists() else 0.0)
+        if there["peak_memory_mb"] is None and last.exists():
+            # It was killed, and could not write its end: what came after the last checkpoint is done again.
+            seconds += max(last.stat().st_mtime - datetime.fromisoformat(there["started"]).timestamp(), 0.0)
+        return seconds
 
 
 def read_failure(folder: Path, rank: int) -> tuple[str, str] | None:

@@ -190,8 +190,8 @@ def what_is_missing(outcomes: Sequence[Outcome], *, folder: Path) -> ValueError:
     missing = [each for each in outcomes if each.score is None]
     first = f", {missing[0].job.name} {missing[0].status} ({missing[0].error})" if missing else ""
     return ValueError(
-        f"{len(missing)} of {len(outcomes)} jobs are not finished{first}: the same command with sweep={folder.name} goes"
-        " on with those that were interrupted, with retry=true also with those that failed"
+        f"{len(missing)} of {len(outcomes)} jobs are not finished{first}: the same command with sweep={folder.name}"
+        " goes on with those that were interrupted, with retry=true also with those that failed"
     )
 
 
@@ -268,7 +268,13 @@ def _run(job: Job, running: list[Process], *, environment: dict[str, str]) -> No
     }
     # What is set for Hydra in this process is not meant for others.
     environment = {**environment, "HYDRA_FULL_ERROR": "0"}
-    process = start_job(job.config, job.folder / subfolder / "job.yaml", hydra=settings, environment=environment)
+    process = start_job(
+        job.config,
+        command="train",
+        folder=job.folder / subfolder / "job",
+        hydra=settings,
+        environment=environment,
+    )
     running.append(process)
     code = process.wait()
     running.remove(process)

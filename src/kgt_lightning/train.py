@@ -55,7 +55,7 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float:
         trainer = make_trainer(config, resolved)
         check_strategy(trainer)
         record.start(device=trainer.strategy.root_device, devices=trainer.world_size)
-        with finishing(trainer.loggers), processes_of(trainer, record):
+        with finishing(trainer.loggers), processes_of(trainer, folder, on_loss=record.end_with):
             for logger in trainer.loggers:
                 logger.log_hyperparams(resolved)
             parameters = sum(p.numel() for p in module.parameters())
@@ -99,6 +99,8 @@ def check_settings(config: DictConfig) -> None:
         raise ValueError(f"seed={config.seed} must be a whole number in 0..{2**32 - 1}")
     if not isinstance(config.resume, bool):
         raise ValueError(f"resume={config.resume} must be true or false: a run is named with run=<name>")
+    if not isinstance(config.retry, bool):
+        raise ValueError(f"retry={config.retry} must be true or false")
     if config.matmul_precision not in ("highest", "high", "medium"):
         raise ValueError(f"matmul_precision={config.matmul_precision} must be one of highest, high, medium")
 
