@@ -120,7 +120,7 @@ class JPEGData(RestorationData):
     @property
     def test_rules(self) -> str:
         """What gray test images are."""
-        made = "MATLAB's Y of colour files" if self.channels == 1 else ""
+        made = "MATLAB's Y of colour files" if self.channels == 1 and self.root else ""
         return ", ".join(filter(None, [super().test_rules, made]))
 
     def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
