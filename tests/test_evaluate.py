@@ -67,6 +67,32 @@ def test_images_are_saved_on_request(run_command, trained, photo_root, tmp_path)
     assert (panel[..., -clean.shape[-1] :] == clean).all()
 
 
+def test_own_pairs_are_evaluated(run_command, trained, photo_root, tmp_path):
+    folder = photo_root / "CBSD68"
+    arguments = (f"checkpoint={trained}", f"data.degraded={folder}", f"data.clean={folder}")
+    code, _, errors = run_command(evaluate.main, *arguments)
+    assert code == 0, errors
+    found = results(tmp_path)
+    [(name, mean)] = found["means"].items()
+    assert (name, mean["images"]) == ("CBSD68 given", 3)
+    assert mean["degraded_ssim"] == pytest.approx(1), "degraded and clean are the same files"
+    assert found["versions"][name].startswith("3 images ")
+
+
+def test_the_self_ensemble_is_named_with_its_numbers(run_command, trained, photo_root, tmp_path):
+    arguments = (f"checkpoint={trained}", f"data_root={photo_root}")
+    found = {}
+    for choice in ("true", "false"):
+        code, _, errors = run_command(evaluate.main, *arguments, f"self_ensemble={choice}")
+        assert code == 0, errors
+        found[choice] = results(tmp_path)
+    assert "self-ensemble of 8" in found["true"]["protocol"]
+    assert "self-ensemble" not in found["false"]["protocol"]
+    once, eight = (found[choice]["means"]["CBSD68 sigma=25"] for choice in ("false", "true"))
+    assert once["degraded_psnr"] == eight["degraded_psnr"]
+    assert once["psnr"] != eight["psnr"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4])
 def test_several_processes_count_each_image_once(trained, photo_root, tmp_path, devices):

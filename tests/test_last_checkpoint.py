@@ -39,6 +39,8 @@ class KillAt(Callback):
 
 
 def rows(folder, kind="train", column="loss"):
+    if not (folder / f"{kind}.csv").exists():
+        return []
     with (folder / f"{kind}.csv").open() as stream:
         return [(int(row["step"]), row[column]) for row in csv.DictReader(stream)]
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from kgt_lightning.metrics import describe_protocol, psnr, ssim
+from kgt_lightning.metrics import describe_protocol, psnr, psnr_b, ssim, ssim_3d
 
 CASES = json.loads((Path(__file__).parent / "data/reference/metrics/metrics.json").read_text())
+METRICS = [psnr, psnr_b, ssim, ssim_3d]
 FAMILY = {"swinir": "basicsr", "grl": "grl"}
 # the grl reference computes in float32 with a window rounded to six digits
 TOLERANCE = {
@@ -31,6 +32,27 @@ def test_published_values(case, protocol, crop, read_reference):
         assert value.item() == pytest.approx(float(expected), abs=TOLERANCE[protocol][name]), name
 
 
+def cases_with(name: str) -> dict:
+    """The cases that state the metric, for parametrize."""
+    cases = [case for case in CASES if name in case]
+    assert cases
+    return {"argvalues": cases, "ids": [case["name"] for case in cases]}
+
+
+@pytest.mark.parametrize("case", **cases_with("psnrb_crop0"))
+def test_published_psnr_b(case, read_reference):
+    restored, clean = read_reference(case["distorted"]), read_reference(case["reference"])
+    for name, expected in case["psnrb_crop0"].items():
+        value = psnr_b(restored, clean, luma=name.endswith("_y"), protocol="grl" if "grl" in name else "swinir")
+        assert value.item() == pytest.approx(expected, abs=1e-3), name
+
+
+@pytest.mark.parametrize("case", **cases_with("restormer_ssim_3d_crop0"))
+def test_published_ssim_3d(case, read_reference):
+    restored, clean = read_reference(case["distorted"]), read_reference(case["reference"])
+    assert ssim_3d(restored, clean).item() == pytest.approx(case["restormer_ssim_3d_crop0"], abs=1e-4)
+
+
 def test_psnr_by_hand():
     clean = torch.full((1, 3, 4, 4), 100 / 255)
     restored = clean.clone()
@@ -43,9 +65,36 @@ def test_identical_images(photo, protocol):
     for luma in (False, True):
         assert psnr(photo, photo, luma=luma, protocol=protocol).item() == math.inf
         assert ssim(photo, photo, luma=luma, protocol=protocol).item() == pytest.approx(1)
+        assert ssim_3d(photo, photo, luma=luma, protocol=protocol).item() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_psnr_b_counts_blocks_of_the_restored_image_alone():
+    smooth = torch.linspace(0.2, 0.8, 64).repeat(64, 1)[None, None]
+    blocks = smooth.unflatten(-1, (8, 8)).mean(dim=-1, keepdim=True).expand(-1, -1, -1, 8, 8).flatten(-2)
+    assert psnr_b(blocks, smooth) < psnr(blocks, smooth)
+    assert psnr_b(smooth, blocks).item() == pytest.approx(psnr(smooth, blocks).item())
+    assert psnr_b(smooth, smooth).item() == math.inf
+
+
+def test_psnr_b_by_hand():
+    clean = torch.full((1, 1, 16, 16), 100 / 255)
+    restored = clean.clone()
+    restored[..., 8:] = 110 / 255
+    # 16 steps of 10 across 2 * 16 border pairs, none elsewhere; log2 8 / log2 16 = 3 / 4; half of the pixels are 10 off
+    expected = 10 * math.log10(255**2 / (50 + 0.75 * 16 * 100 / 32))
+    assert psnr_b(restored, clean).item() == pytest.approx(expected)
+
+
+def test_ssim_3d_of_gray_images_is_two_dimensional_with_repeated_borders(photo):
+    gray, restored = photo[:, :1], photo[:, :1] * 0.9
+    inner = (..., slice(5, -5), slice(5, -5))
+    # repeated by hand, so that the valid region of the larger images is the whole of the smaller ones
+    larger = [torch.nn.functional.pad(image, (5,) * 4, mode="replicate") for image in (restored, gray)]
+    assert ssim_3d(restored, gray).item() == pytest.approx(ssim(*larger).item(), abs=1e-12)
+    assert ssim_3d(restored, gray) != ssim_3d(restored[inner], gray[inner])
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_one_value_per_image_in_batch_order(photo, metric):
     noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))
     restored = torch.cat([photo + sigma * noise for sigma in (0.2, 0.02, 0.1)])
@@ -55,7 +104,7 @@ def test_one_value_per_image_in_batch_order(photo, metric):
     assert values[1] > values[2] > values[0]
 
 
-@pytest.mark.parametrize("metric", [psnr, ssim])
+@pytest.mark.parametrize("metric", METRICS)
 def test_values_below_half_an_8_bit_step_and_outside_the_range_do_not_count(photo, metric):
     photo = photo.clone()
     photo[..., :50, :50] = 1
@@ -63,7 +112,7 @@ def test_values_below_half_an_8_bit_step_and_outside_the_range_do_not_count(phot
     torch.testing.assert_close(metric(restored, photo), metric(photo, photo))
 
 
-@pytest.mark.parametrize("metric", [psnr, ssim])
+@pytest.mark.parametrize("metric", METRICS)
 def test_crop_equals_scoring_the_inner_part(photo, metric):
     restored = (photo * 0.9).clone()
     inner = (..., slice(7, -7), slice(7, -7))
@@ -73,8 +122,8 @@ def test_crop_equals_scoring_the_inner_part(photo, metric):
 def test_nan_is_reported(photo):
     restored = photo.clone()
     restored[0, 0, 150, 200] = torch.nan
-    assert psnr(restored, photo).isnan().all()
-    assert ssim(restored, photo).isnan().all()
+    for metric in METRICS:
+        assert metric(restored, photo).isnan().all(), metric.__name__
 
 
 def test_half_precision_is_scored_like_float32(photo):
@@ -116,7 +165,7 @@ def test_protocols_differ_where_they_should(photo):
         (((1, 3, 16, 16), (1, 3, 16, 16)), {"protocol": "matlab"}, "'matlab' must be one of swinir, grl"),
     ],
 )
-@pytest.mark.parametrize("metric", [psnr, ssim])
+@pytest.mark.parametrize("metric", METRICS)
 def test_wrong_arguments_are_explained_in_one_line(metric, shapes, options, message):
     with pytest.raises(ValueError, match=message) as error:
         metric(torch.zeros(shapes[0]), torch.zeros(shapes[1]), **options)
@@ -128,6 +177,12 @@ def test_ssim_of_an_image_below_the_window():
     with pytest.raises(ValueError, match="SSIM needs 11 x 11"):
         ssim(small, small)
     assert ssim(small, small, protocol="grl").item() == pytest.approx(1)
+
+
+def test_psnr_b_of_an_image_below_two_blocks():
+    small = torch.rand(1, 1, 15, 30)
+    with pytest.raises(ValueError, match="15 x 30 pixels remain after crop=0, PSNR-B needs 16 x 16"):
+        psnr_b(small, small)
 
 
 def test_description_names_all_that_changes_the_number():

@@ -1,10 +1,12 @@
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
 from kgt_lightning.data.restoration import TestSet
 from kgt_lightning.results import Results, Score
+from kgt_lightning.scoring import Scoring
 
 FIRST, SECOND = TestSet("A", "x2"), TestSet("B", "x2")
 
@@ -19,7 +21,8 @@ def results():
 
     scores = (score(FIRST, "1", 30.0), score(FIRST, "2", 32.0), score(SECOND, "1", 40.0))
     versions = {FIRST: "2 images abc", SECOND: "1 images def"}
-    return Results(task="denoise", protocol="swinir: ...", versions=versions, scores=scores)
+    scoring = Scoring(protocol="swinir", metrics=["psnr", "ssim"], colours=["y"], crops=[2])
+    return Results(task="sr", channels=3, scoring=scoring, protocol="swinir: ...", versions=versions, scores=scores)
 
 
 def test_means_are_over_the_images_of_a_set(results):
@@ -59,3 +62,16 @@ def test_the_table_shows_the_gain_on_unbroken_lines(results, capsys):
     assert "31.00" in line
     assert "+11.00" in line
     assert "PSNR crop10 degraded" in printed
+
+
+def test_published_numbers_stand_beside_those_of_the_same_set(results, capsys):
+    set5 = TestSet("Set5", "x2")
+    scores = tuple(replace(score, test_set=set5) for score in results.scores)
+    replace(results, versions={set5: "3 images abc"}, scores=scores).show()
+    printed = capsys.readouterr().out.splitlines()
+    [swinir] = [line for line in printed if "SwinIR" in line]
+    assert "38.42" in swinir
+    assert f"{34 - 38.42:+.2f}" in swinir
+    [kgt] = [line for line in printed if "KGT-S" in line]
+    assert "Y rounded" in kgt
+    assert f"{34 - 38.57:+.2f}" not in kgt, "numbers of two protocols are not mixed"

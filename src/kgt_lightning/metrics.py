@@ -1,4 +1,4 @@
-"""PSNR and SSIM as papers report them: per image, on 8-bit values, under a named protocol.
+"""PSNR, PSNR-B and SSIM as papers report them: per image, on 8-bit values, under a named protocol.
 
 The two families of published numbers differ in Y and in SSIM, by more than the margins between many methods:
 
@@ -6,12 +6,16 @@ The two families of published numbers differ in Y and in SSIM, by more than the 
 |----------|------------------------|-------------------|-------------------------------|
 | swinir   | BasicSR, SwinIR, KAIR  | not rounded       | valid region only             |
 | grl      | GRL, and KGT after it  | rounded to 8 bits | full size, zeros outside      |
+
+A third form of SSIM, `ssim_3d`, is the one of published deblurring tables.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
+from kornia.filters import filter2d_separable, get_gaussian_kernel1d
 from kornia.metrics import ssim as _ssim_map
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,6 +26,8 @@ from kgt_lightning.images import quantise
 Protocol = Literal["swinir", "grl"]
 
 _WINDOW = 11
+_SIGMA = 1.5
+_BLOCK = 8
 
 
 def psnr(
@@ -64,6 +70,54 @@ def ssim(
     return _ssim_map(restored, clean, _WINDOW, max_val=1.0, eps=0.0, padding="valid").mean(dim=(1, 2, 3))
 
 
+def psnr_b(
+    restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir"
+) -> Tensor:
+    """Blocking-aware PSNR in dB of each image, float64 [B] (Yim and Bovik 2011, as SwinIR and GRL compute it).
+
+    PSNR of each channel with the blocking effect of the restored image added to its squared error, then the mean
+    over channels. Identical images score inf only where they show no blocks. Arguments as in `psnr`; the grid of
+    8 x 8 blocks begins at the corner that `crop` leaves.
+
+    Raises:
+        ValueError: as `psnr`, and if less than 16 x 16 pixels remain.
+
+    """
+    restored, clean = _scored(restored, clean, crop=crop, luma=luma, protocol=protocol)
+    if min(clean.shape[-2:]) < 2 * _BLOCK:
+        raise ValueError(
+            f"{clean.shape[-2]} x {clean.shape[-1]} pixels remain after crop={crop}, PSNR-B needs"
+            f" {2 * _BLOCK} x {2 * _BLOCK}: score larger images"
+        )
+    error = (restored - clean).square().mean(dim=(2, 3))
+    return -10 * (error + _blocking_effect(restored)).log10().mean(dim=1)
+
+
+def ssim_3d(
+    restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir"
+) -> Tensor:
+    """Structural similarity of each image as a volume, float64 [B], 1 where the two are identical.
+
+    Restormer's stand-in for MATLAB's `ssim` of an RGB array, which deblurring tables print: the Gaussian window of
+    `ssim` is 11 x 11 x 11 and runs over the channels too, the border is repeated. It is higher than `ssim` of the same
+    images. Of one channel, or of Y, it is the two-dimensional SSIM with the border repeated. Arguments as in `psnr`;
+    `protocol` matters for Y alone.
+
+    Raises:
+        ValueError: as `psnr`.
+
+    """
+    restored, clean = _scored(restored, clean, crop=crop, luma=luma, protocol=protocol)
+    mean_restored, mean_clean = _gaussian_3d(restored), _gaussian_3d(clean)
+    product = mean_restored * mean_clean
+    squares = mean_restored.square() + mean_clean.square()
+    covariance = _gaussian_3d(restored * clean) - product
+    variances = _gaussian_3d(restored.square() + clean.square()) - squares
+    similarity = (2 * product + 0.01**2) * (2 * covariance + 0.03**2)
+    similarity /= (squares + 0.01**2) * (variances + 0.03**2)
+    return similarity.mean(dim=(1, 2, 3))
+
+
 def describe_protocol(*, colours: Sequence[str], crops: Sequence[int], protocol: Protocol) -> str:
     """One line that says how numbers were computed, for tables: colour spaces, rounding, crops and form of SSIM."""
     check_protocol(protocol)
@@ -72,6 +126,32 @@ def describe_protocol(*, colours: Sequence[str], crops: Sequence[int], protocol:
     region = {"swinir": "valid region", "grl": "zero-padded"}[protocol]
     widths = " and ".join(map(str, crops))
     return f"{protocol}: {spaces} of 8-bit images, crop {widths}, SSIM 11x11 Gaussian, {region}"
+
+
+def _blocking_effect(image: Tensor) -> Tensor:
+    """How much larger squared steps across block borders are than all others, [B, C], 0 where they are not larger."""
+    height, width = image.shape[-2:]
+    borders = others = torch.zeros((), dtype=image.dtype, device=image.device)
+    for step in (image.diff(dim=-1).square(), image.diff(dim=-2).square().transpose(-1, -2)):
+        at_border = step[..., _BLOCK - 1 :: _BLOCK].sum(dim=(-1, -2))
+        borders, others = borders + at_border, others + step.sum(dim=(-1, -2)) - at_border
+    # the reference counts one border less than it sums where a side is no multiple of 8
+    num_borders = height * (width // _BLOCK - 1) + width * (height // _BLOCK - 1)
+    num_others = height * (width - 1) + width * (height - 1) - num_borders
+    excess = borders / num_borders - others / num_others
+    return math.log2(_BLOCK) / math.log2(min(height, width)) * excess.clamp(min=0)
+
+
+def _gaussian_3d(image: Tensor) -> Tensor:
+    """Each channel blurred by the window, and the channels among each other, with the border repeated."""
+    kernel = get_gaussian_kernel1d(_WINDOW, _SIGMA, device=image.device, dtype=image.dtype)
+    channels = image.shape[1]
+    position = torch.arange(channels, device=image.device)[:, None]
+    nearest = (position + torch.arange(_WINDOW, device=image.device) - _WINDOW // 2).clamp(0, channels - 1)
+    mixing = torch.zeros(channels, channels, dtype=image.dtype, device=image.device)
+    mixing.scatter_add_(1, nearest, kernel.expand(channels, -1))
+    blurred = filter2d_separable(image, kernel, kernel, border_type="replicate")
+    return torch.einsum("dc, bchw -> bdhw", mixing, blurred)
 
 
 def check_protocol(protocol: str) -> None:

@@ -16,7 +16,9 @@ from rich.table import Table
 
 from kgt_lightning.data.photographs import version
 from kgt_lightning.data.restoration import RestorationData, TestSet
+from kgt_lightning.published import comparison
 from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.scoring import Scoring
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,9 @@ class Results:
     """Scores of all test images and how they were computed."""
 
     task: str
+    channels: int
+    """Of the clean images."""
+    scoring: Scoring
     protocol: str
     """One line: how the images were drawn and the numbers computed."""
     versions: Mapping[TestSet, str]
@@ -57,7 +62,7 @@ class Results:
         return means
 
     def show(self) -> None:
-        """Print the means as a table."""
+        """Print the means as a table, then beside what is published for the same sets and settings."""
         table = Table(title=f"{self.task}: mean over images", caption=self.protocol, title_justify="left")
         names = list(self.scores[0].restored)
         table.add_column("test set")
@@ -71,7 +76,17 @@ class Results:
             cells = [f"{mean['images']:.0f}", *_pair(first, mean), f"{mean[first] - mean[f'degraded_{first}']:+.2f}"]
             table.add_row(str(test_set), *cells, *(cell for name in names[1:] for cell in _pair(name, mean)))
         # In a file or a pipe no line is broken.
-        Console(width=None if sys.stdout.isatty() else 100 + 26 * max(len(names) - 2, 0)).print(table)
+        console = Console(width=None if sys.stdout.isatty() else 140 + 26 * max(len(names) - 2, 0))
+        console.print(table)
+        beside = comparison(
+            task=self.task,
+            channels=self.channels,
+            means={(each.name, each.setting): mean for each, mean in self.means().items()},
+            columns=self.scoring.columns,
+            family=self.scoring.protocol,
+        )
+        if beside:
+            console.print(beside)
 
     def write(self, folder: Path, **facts: Any) -> None:
         """Write results.json (means, protocol and the given facts, such as the checkpoint) and results.csv (images)."""
@@ -109,6 +124,8 @@ def run_test(trainer: lightning.Trainer, module: RestorationModule, data: Restor
     rules = (module.scoring.describe(), data.test_rules, "self-ensemble of 8" if module.self_ensemble else "")
     return Results(
         task=task,
+        channels=data.channels,
+        scoring=module.scoring,
         protocol="; ".join(filter(None, rules)),
         versions={test_set: version(images.photographs) for test_set, images in data.test_sets.items()},
         scores=tuple(scores),

@@ -8,9 +8,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from kgt_lightning.metrics import Protocol, check_protocol, describe_protocol, psnr, ssim
+from kgt_lightning.metrics import Protocol, check_protocol, describe_protocol, psnr, psnr_b, ssim, ssim_3d
 
-METRICS: dict[str, Callable[..., Tensor]] = {"psnr": psnr, "ssim": ssim}
+METRICS: dict[str, Callable[..., Tensor]] = {
+    "psnr": psnr,
+    "ssim": ssim,
+    "ssim_3d": ssim_3d,
+    "psnr_b": psnr_b,
+}
 
 
 class Column(NamedTuple):

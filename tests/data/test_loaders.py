@@ -1,4 +1,10 @@
+import shutil
+
+import numpy as np
 import pytest
+import torch
+from lightning import Trainer
+from PIL import Image
 
 from kgt_lightning.data.restoration import TestSet
 from kgt_lightning.tasks.denoise import DenoiseData
@@ -83,3 +89,74 @@ def test_a_file_that_cannot_be_read_is_named(data, photo_root, tmp_path):
     sets = data(root=str(tmp_path)).test_sets
     with pytest.raises(ValueError, match=r"broken\.png cannot be read as an image"):
         sets[TestSet("CBSD68", "sigma=25")][0]
+
+
+@pytest.fixture
+def pairs(tmp_path, photo_root):
+    """Folders of ten degraded and clean images of the same names."""
+    for kind in ("degraded", "clean"):
+        shutil.copytree(photo_root / "BSD400", tmp_path / kind)
+    for file in (tmp_path / "degraded").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
+    return {"degraded": str(tmp_path / "degraded"), "clean": str(tmp_path / "clean")}
+
+
+def test_own_pairs_are_trained_on_and_those_held_out_are_tested(data, pairs):
+    own = data(**pairs)
+    train, held_out = own.train_and_validation
+    assert (len(train), len(held_out)) == (9, 1)
+    assert names(own) == ["degraded given"]
+    [images] = own.test_sets.values()
+    [sample] = [images[i] for i in range(len(images))]
+    torch.testing.assert_close(sample.degraded, 1 - sample.clean)
+    assert sample.name == held_out[0].name
+    own.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", max_steps=4)
+    for degraded, clean in own.train_dataloader():
+        torch.testing.assert_close(degraded, 1 - clean)
+
+
+def test_all_own_pairs_are_tested_where_nothing_is_trained(data, pairs):
+    assert [len(images) for images in data(**pairs, train=None).test_sets.values()] == [10]
+
+
+def test_own_pairs_do_not_take_the_place_of_named_test_sets(data, pairs):
+    assert names(data(**pairs, test=["Set12"], repeat_gray=True)) == ["Set12 sigma=25"]
+
+
+def test_images_without_a_partner_are_named(data, pairs, tmp_path):
+    (tmp_path / "clean" / "3.png").unlink()
+    with pytest.raises(ValueError, match=r"degraded: 3 without a clean image in clean"):
+        data(**pairs).find_photographs()
+    (tmp_path / "degraded" / "3.png").unlink()
+    (tmp_path / "degraded" / "7.png").unlink()
+    with pytest.raises(ValueError, match=r"clean: 7 without a degraded image in degraded"):
+        data(**pairs).find_photographs()
+
+
+def test_a_partner_of_another_size_is_named(data, pairs, tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "degraded" / "5.png")
+    with pytest.raises(ValueError, match="5: its degraded image has 9 x 9 pixels, 45 x 48 are expected"):
+        data(**pairs).find_photographs()
+
+
+def test_half_a_pair_of_folders_is_not_enough(data, pairs):
+    with pytest.raises(ValueError, match=r"data\.clean is not given: pairs need data\.degraded=<folder>"):
+        data(degraded=pairs["degraded"])
+
+
+def test_a_gray_file_in_a_colour_set_is_named(data, photo_root):
+    colour = data(test=["Set12"])
+    with pytest.raises(ValueError, match=r"Set12/0\.png is gray in a colour set: convert it to RGB"):
+        colour.find_photographs()
+    data(test=["Set12"], repeat_gray=True).find_photographs()
+
+
+def test_the_protocol_decides_how_test_images_are_cropped(data):
+    sizes = {protocol: [image.clean.shape for image in _all(data(protocol=protocol))] for protocol in ("swinir", "grl")}
+    assert any(side % 8 for shape in sizes["swinir"] for side in shape[1:])
+    assert not any(side % 8 for shape in sizes["grl"] for side in shape[1:])
+    assert "multiples of 8" in data(protocol="grl").test_rules
+
+
+def _all(data):
+    return [images[i] for images in data.test_sets.values() for i in range(len(images))]

@@ -11,12 +11,13 @@ def noise(sigma):
     return GaussianNoise(sigma=sigma, test_sigma=None, protocol="swinir")
 
 
-def whole(photographs, *, degrade=None, scale=1, modulo=1, largest=None):
+def whole(photographs, *, degrade=None, scale=1, modulo=1, grid=1, largest=None):
     return WholeImages(
         photographs=photographs,
         degrade=degrade,
         scale=scale,
         modulo=modulo,
+        grid=grid,
         prepare=torch.nn.Identity(),
         largest=largest,
     )
@@ -28,7 +29,13 @@ def patches(photo_root, tmp_path):
 
     def make(patch=16, seed=0, sigma=0):
         return Patches(
-            photographs=photographs, degradation=noise(sigma), channels=3, patch=patch, seed=seed, cache_dir=tmp_path
+            photographs=photographs,
+            degradation=noise(sigma),
+            channels=3,
+            patch=patch,
+            grid=1,
+            seed=seed,
+            cache_dir=tmp_path,
         )
 
     return make

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from kgt_lightning.tasks.denoise import GaussianNoise, seeded_noise
+from kgt_lightning.images import modcrop
+from kgt_lightning.tasks.denoise import GaussianNoise, noise_named, seeded_noise
 
 
 def noise(sigma, *, test_sigma=None, protocol="swinir"):
@@ -22,6 +23,27 @@ def test_noise_of_test_sets_is_that_of_the_literature(reference, read_reference)
         clean = read_reference(case["input"])[0]
         noisy = seeded_noise(clean, sigma=case["sigma"], seed=case["seed"])
         torch.testing.assert_close(noisy, read_reference(case["output"])[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["color_b_odd", "gray_b_odd"])
+def test_noise_of_the_grl_protocol_is_seeded_by_name(reference, read_reference, name):
+    [case] = [
+        each
+        for each in json.loads((reference / "grl_val" / "grl_val.json").read_text())
+        if each["task"] == "denoising" and each["input"] == f"inputs/{name}.png"
+    ]
+    degrade = noise(25, protocol="grl").test_settings()["sigma=25"]
+    noisy = degrade(modcrop(read_reference(case["input"])[0], 8), case["list_name"])
+    torch.testing.assert_close(noisy, torch.from_numpy(np.load(reference / case["lq"])), rtol=0, atol=2e-6)
+
+
+def test_the_name_seeds_the_noise_up_to_its_first_underscore():
+    clean = torch.zeros(1, 8, 8)
+    first, second, other = (
+        noise_named(clean, f"Urban100/{name}.png", sigma=25) for name in ("img_001", "img_002", "image")
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
 
 
 def test_noise_has_the_level_and_is_not_clipped():

@@ -114,6 +114,11 @@ class RestorationData(lightning.LightningDataModule, ABC):
         return self.channels
 
     @property
+    def grid(self) -> int:
+        """Parts of a given degraded image may begin at multiples of this only; a task may override it."""
+        return 1
+
+    @property
     def given_setting(self) -> str:
         """Name of the setting of sets that bring their degraded images."""
         return "given"
@@ -126,7 +131,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
 
     @property
     def prepare_test(self) -> Callable[[Tensor], Tensor]:
-        """Picklable; applied to clean and given degraded test images as they are read, here leaving them unchanged."""
+        """Picklable; applied to both images of given test pairs as they are read, here leaving them unchanged."""
         return _unchanged
 
     def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
@@ -224,6 +229,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             degradation=self.degradation,
             channels=self.channels,
             patch=self.patch,
+            grid=self.grid,
             seed=self.seed,
             cache_dir=Path(self.cache_dir).expanduser(),
         )
@@ -251,6 +257,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             degrade=degrade,
             scale=self.degradation.scale,
             modulo=self.modulo[self.protocol],
+            grid=self.grid,
             prepare=self.prepare_test,
             largest=largest,
         )

@@ -73,11 +73,14 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
         degradation: of those that give no degraded image.
         channels: of the clean images; the cache is kept apart for each number.
         patch: side of the clean patch in pixels; smaller photographs are mirrored at their edges.
+        grid: patches of given degraded images begin at multiples of it. Above 1 they are not laid in other positions:
+            a mosaic that is turned, or mirrored, has another pattern.
         seed: of everything random.
         cache_dir: where the decoded photographs are kept.
 
     Raises:
-        ValueError: if a degraded image has not the size of the clean one divided by the scale.
+        ValueError: if a degraded image has not the size of the clean one divided by the scale, or would have to be
+            mirrored although it has a grid.
 
     """
 
@@ -88,12 +91,19 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
         degradation: Degradation,
         channels: int,
         patch: int,
+        grid: int,
         seed: int,
         cache_dir: Path,
     ) -> None:
         given = [each for each in photographs if each.degraded is not None]
         for each in given:
             each.check_degraded(degradation.scale)
+            height, width = each.clean.shape()[1:]
+            if grid > 1 and min(height, width) < patch:
+                raise ValueError(
+                    f"{each.name} has {height} x {width} pixels, fewer than data.patch={patch}, and a mosaic is not"
+                    " extended: choose a smaller patch, or remove it"
+                )
         sources = [each.clean for each in photographs] + [each.degraded for each in given if each.degraded]
         self.pixels = PixelCache(sources, channels=channels, folder=cache_dir)
         self.number = len(photographs)
@@ -101,6 +111,7 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
         self.degraded_at = [None if each.degraded is None else next(places) for each in photographs]
         self.degradation = degradation
         self.patch = patch
+        self.grid = grid
         self.seed = seed
 
     def __getitem__(self, sample: int) -> tuple[Tensor, Tensor]:
@@ -112,9 +123,9 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
         if at is not None:
             # Both begin at a pixel of the degraded image.
             degraded = self.pixels[at]
-            side = self.patch // scale
-            top, left = (int(rng.integers(max(length - side, 0) + 1)) for length in degraded.shape[:2])
-            turn = rng.random(3) < 0.5
+            side, grid = self.patch // scale, self.grid
+            top, left = (int(rng.integers(max(length - side, 0) // grid + 1)) * grid for length in degraded.shape[:2])
+            turn = (rng.random(3) < 0.5) & (grid == 1)
             return (
                 _laid(_square(degraded, top, left, side), turn),
                 _laid(_square(clean, top * scale, left * scale, self.patch), turn),
@@ -163,8 +174,10 @@ class WholeImages(Dataset[Sample]):
     scale: int
     modulo: int
     """The clean image is cropped, top left, to multiples of it and of the scale."""
+    grid: int
+    """Central parts of given degraded images begin at multiples of it."""
     prepare: Callable[[Tensor], Tensor]
-    """Applied to clean and given degraded images as they are read."""
+    """Applied to both images of given pairs as they are read."""
     largest: int | None
     """Side in pixels that the central part may have."""
 
@@ -180,14 +193,17 @@ class WholeImages(Dataset[Sample]):
         """
         photograph = self.photographs[index]
         photograph.check_degraded(self.scale)
-        clean = modcrop(self.prepare(photograph.clean.read()), math.lcm(self.scale, self.modulo)).contiguous()
+        clean = photograph.clean.read()
+        if photograph.degraded is not None:
+            clean = self.prepare(clean)
+        clean = modcrop(clean, math.lcm(self.scale, self.modulo)).contiguous()
         height, width = (side // self.scale for side in clean.shape[-2:])
         degraded = None
         if photograph.degraded is not None:
             degraded = self.prepare(photograph.degraded.read())[:, :height, :width].contiguous()
         if self.largest is not None:
             # In pixels of the degraded image, so that both are cropped alike; both begin at a multiple.
-            grid = math.lcm(self.scale, self.modulo) // self.scale
+            grid = math.lcm(self.scale * self.grid, self.modulo) // self.scale
             side = max(self.largest // self.scale // grid, 1) * grid
             top, left = (max(each - side, 0) // (2 * grid) * grid for each in (height, width))
             clean = _part(clean, top * self.scale, left * self.scale, side * self.scale)

@@ -1,0 +1,91 @@
+"""Sets that bring their degraded images: two subfolders side by side, once or in the folder of every sequence."""
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from kgt_lightning.data.photographs import Photograph, PhotographSet, folder_set, paired_set
+
+Names = tuple[str, str]
+"""Of the subfolder of degraded images and of that of the clean ones, such as ("input", "target")."""
+
+
+def pairs_in(
+    folder: Path,
+    *,
+    names: Sequence[Names],
+    channels: int,
+    degraded_channels: int,
+    repeat_gray: bool,
+    partner: Callable[[str], str] = str,
+) -> PhotographSet | None:
+    """The pairs in a folder and in the folders below it, or None if no subfolder has one of the names.
+
+    The pair of ``input/1.png`` and ``target/1.png`` is called 1, that of ``seq/input/1.png`` and ``seq/target/1.png``
+    is called seq/1. Files beside the two subfolders are left out.
+
+    Args:
+        folder: its name is that of the set.
+        names: of the two subfolders; any of them may occur, but in one folder only one.
+        channels: of the clean images.
+        degraded_channels: of the degraded images.
+        repeat_gray: as in :func:`folder_set`.
+        partner: as in :func:`paired_set`.
+
+    Raises:
+        ValueError: if one of two subfolders is missing, the choice is not clear, or an image has no partner.
+
+    """
+    photographs: list[Photograph] = []
+    for parent, below, _ in os.walk(folder):
+        below[:] = sorted(each for each in below if not each.startswith("."))
+        pair = _pair_among(below, names, parent)
+        if pair is None:
+            continue
+        below[:] = [each for each in below if each not in pair]
+        where = PurePosixPath(Path(parent).relative_to(folder).as_posix())
+        degraded, clean = (
+            replace(
+                folder_set(Path(parent, subfolder), channels=number, repeat_gray=repeat_gray),
+                name=(folder.name / where / subfolder).as_posix(),
+            )
+            for subfolder, number in zip(pair, (degraded_channels, channels), strict=True)
+        )
+        photographs += [
+            replace(each, name=(where / each.name).as_posix(), listed=(folder.name / where / each.listed).as_posix())
+            for each in paired_set(degraded, clean, partner=partner).photographs
+        ]
+    return PhotographSet(name=folder.name, photographs=tuple(photographs)) if photographs else None
+
+
+def part_in(folder: Path, *, training: bool) -> Path:
+    """The subfolder ``train`` or ``test`` of a set that keeps the two apart; the folder itself of one that does not.
+
+    Raises:
+        ValueError: if only the other one is there.
+
+    """
+    wanted, other = ("train", "test") if training else ("test", "train")
+    if (folder / wanted).is_dir():
+        return folder / wanted
+    if (folder / other).is_dir():
+        raise ValueError(f"{folder} has a folder {other} and none called {wanted}: add it, or name another set")
+    return folder
+
+
+def _pair_among(subfolders: Collection[str], names: Sequence[Names], parent: str) -> Names | None:
+    """The names that two of the subfolders have."""
+    whole = [pair for pair in names if pair[0] in subfolders and pair[1] in subfolders]
+    if len(whole) > 1:
+        raise ValueError(
+            f"{parent} holds {' and '.join(map('/'.join, whole))}: keep one of them there, or give one with"
+            " data.degraded=<folder> data.clean=<folder>"
+        )
+    if whole:
+        return whole[0]
+    for subfolder in subfolders:
+        missing = [each for pair in names if subfolder in pair for each in pair if each != subfolder]
+        if missing:
+            raise ValueError(f"{parent} holds {subfolder}, but no {' or '.join(missing)} beside it: add or rename it")
+    return None

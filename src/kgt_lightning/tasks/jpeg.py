@@ -1,0 +1,150 @@
+"""Removal of JPEG compression artifacts, in colour or gray."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from kgt_lightning.data.photographs import PhotographSet, folder_set
+from kgt_lightning.data.restoration import RestorationData
+from kgt_lightning.images import luma, to_uint8
+from kgt_lightning.model import KGT, ResidualHead
+from kgt_lightning.restoration import RestorationModule
+
+Quality = int | Sequence[int] | Mapping[str, int]
+"""One quality, a list of qualities, or {low, high}; 1 to 100, as libjpeg counts."""
+
+USUAL_QUALITIES = (10, 20, 30, 40)
+BLOCK = 16
+"""Side in pixels of what colour JPEG codes on its own: 8 x 8 values of chroma at half the resolution."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JPEGCompression:
+    """degraded = decode(encode(clean, quality)): libjpeg's tables, colour in 4:2:0, 8 bits.
+
+    The blocks of a patch lie at a random phase and are whole, as in a random crop of a compressed photograph: GRL's
+    order, compression before cropping. KAIR and SwinIR compress a crop 8 pixels larger, half of the time from its
+    corner, so that chroma blocks are cut. Here the patch comes with one block more on each side, which gives the very
+    pixels of the compressed photograph at the price of a small one.
+    """
+
+    quality: Quality
+    """In training: fixed, drawn from a list, or a whole number drawn from {low, high}, both included."""
+    test_quality: int | Sequence[int] | None
+    """To test; None takes those of ``quality``, or for a range the usual 10, 20, 30 and 40 that lie in it."""
+    scale: ClassVar[int] = 1
+    context: ClassVar[int] = BLOCK
+
+    def __post_init__(self) -> None:
+        if isinstance(self.quality, Mapping):
+            whole = set(self.quality) == {"low", "high"} and _valid(list(self.quality.values()))
+            if not whole or self.quality["low"] > self.quality["high"]:
+                raise ValueError(
+                    f"data.quality={dict(self.quality)} must be a range {{low:10,high:40}} of whole numbers in 1..100"
+                )
+        elif not _valid(_qualities(self.quality)):
+            raise ValueError(f"data.quality={self.quality} must be a whole number in 1..100 such as 10, or a list")
+        if not _valid(self._test_qualities()):
+            raise ValueError(
+                f"data.test_quality={self.test_quality} must be a whole number in 1..100 such as 10, or a list"
+            )
+
+    def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+        """Compressed image [C, H, W] of a clean one in [0, 1], its first block cut at a random pixel."""
+        if isinstance(self.quality, Mapping):
+            quality = int(rng.integers(self.quality["low"], self.quality["high"], endpoint=True))
+        else:
+            quality = int(rng.choice(_qualities(self.quality)))
+        top, left = (int(phase) for phase in rng.integers(BLOCK, size=2))
+        return compress(F.pad(clean, (left, 0, top, 0), mode="replicate"), quality)[:, top:, left:]
+
+    def test_settings(self) -> dict[str, Callable[[Tensor, str], Tensor]]:
+        """The qualities to test, such as ``quality=10``: the whole image is compressed, whatever its name."""
+        return {f"quality={quality}": partial(_compressed, quality=quality) for quality in self._test_qualities()}
+
+    def _test_qualities(self) -> list[int]:
+        if self.test_quality is not None:
+            return _qualities(self.test_quality)
+        if not isinstance(self.quality, Mapping):
+            return _qualities(self.quality)
+        low, high = self.quality["low"], self.quality["high"]
+        return [quality for quality in USUAL_QUALITIES if low <= quality <= high] or [high]
+
+
+def compress(image: Tensor, quality: int) -> Tensor:
+    """Image [..., C, H, W], values n/255, after JPEG of this quality, as Pillow and OpenCV write it: 4:2:0 in colour.
+
+    The image, in [0, 1], is rounded to 8 bits first; C is 1 (gray) or 3 (RGB). Without gradient.
+
+    Raises:
+        ValueError: if the image has another number of channels, or the quality does not lie in 1..100.
+
+    """
+    if image.ndim < 3 or image.shape[-3] not in (1, 3):
+        raise ValueError(f"image of shape {tuple(image.shape)} must be [..., C, H, W] with C = 1 (gray) or 3 (RGB)")
+    if not _valid([quality]):
+        raise ValueError(f"quality={quality} must be a whole number in 1..100")
+    pixels = to_uint8(image.detach()).cpu().movedim(-3, -1).contiguous()
+    decoded = torch.empty_like(pixels)
+    shape = pixels.shape[-3:]
+    for before, after in zip(pixels.reshape(-1, *shape).numpy(), decoded.view(-1, *shape).numpy(), strict=True):
+        file = io.BytesIO()
+        Image.fromarray(before.squeeze(-1) if shape[-1] == 1 else before).save(file, "JPEG", quality=quality)
+        after[...] = np.atleast_3d(np.asarray(Image.open(file)))
+    return decoded.movedim(-1, -3).contiguous().to(image) / 255
+
+
+@dataclass(kw_only=True, eq=False)
+class JPEGData(RestorationData):
+    """Pairs of a compressed and a clean image; fields as in :class:`JPEGCompression`.
+
+    Colour files become gray in two ways, as in GRL and SwinIR: full-range for training, MATLAB's Y for tests.
+    """
+
+    quality: Quality
+    test_quality: int | Sequence[int] | None
+
+    def make_degradation(self) -> JPEGCompression:
+        """JPEG compression."""
+        return JPEGCompression(quality=self.quality, test_quality=self.test_quality)
+
+    @property
+    def test_rules(self) -> str:
+        """What gray test images are."""
+        made = "MATLAB's Y of colour files" if self.channels == 1 else ""
+        return ", ".join(filter(None, [super().test_rules, made]))
+
+    def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
+        """Photographs of a set; gray test images of colour files are MATLAB's Y, rounded to 8 bits."""
+        if training:
+            return super().photographs_in(folder, training=training)
+        return folder_set(folder, channels=self.channels, repeat_gray=self.repeat_gray, to_gray=luma)
+
+
+class JPEGModule(RestorationModule):
+    """KGT with a residual head."""
+
+    def make_head(self, backbone: KGT, scale: int) -> ResidualHead:
+        """Restored = degraded + conv(features)."""
+        return ResidualHead(width=backbone.width, stride=backbone.stride, channels=backbone.channels)
+
+
+def _compressed(clean: Tensor, name: str, *, quality: int) -> Tensor:
+    return compress(clean, quality)
+
+
+def _qualities(quality: int | Sequence[int]) -> list[int]:
+    return list(quality) if isinstance(quality, Sequence) else [quality]
+
+
+def _valid(qualities: Sequence[object]) -> bool:
+    return bool(qualities) and all(isinstance(each, int) and 1 <= each <= 100 for each in qualities)
