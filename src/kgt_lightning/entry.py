@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from kgt_lightning.mistakes import MISTAKES, one_line, wrong_argument
+from kgt_lightning.saving import LAST, PREVIOUS
 from kgt_lightning.schema import check_types
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ _NEEDLESS = (
 
 def run_name(resume: bool, folder: str) -> str:
     """Name of the run below the folder: that of the newest with a checkpoint to resume, or the present time."""
-    checkpoints = list(Path(folder).glob("*/checkpoints/last.ckpt")) if resume else []
+    names = (LAST, PREVIOUS) if resume else ()
+    checkpoints = [file for name in names for file in Path(folder).glob(f"*/checkpoints/{name}")]
     if checkpoints:
         return max(checkpoints, key=lambda file: file.stat().st_mtime).parents[1].name
     return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")

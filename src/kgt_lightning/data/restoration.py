@@ -1,6 +1,7 @@
 """From folders of photographs to batches of (degraded, clean), the same for every task."""
 
 import logging
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -291,6 +292,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             "num_workers": self.workers,
             "persistent_workers": self.workers > 0,
             "pin_memory": torch.cuda.is_available(),
+            "worker_init_fn": _ignore_signals,
         }
 
     def _trainer(self) -> lightning.Trainer:
@@ -300,6 +302,12 @@ class RestorationData(lightning.LightningDataModule, ABC):
 
 def _unchanged(image: Tensor) -> Tensor:
     return image
+
+
+def _ignore_signals(worker: int) -> None:
+    """Ctrl+C reaches every process of a terminal; the training process decides when its workers end."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
 
 
 def _single(samples: list[Sample]) -> Sample:
