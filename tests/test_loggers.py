@@ -23,6 +23,32 @@ def test_a_missing_metric_leaves_a_gap_and_a_new_one_begins_a_file(tmp_path):
     assert (tmp_path / "train_2.csv").read_text().splitlines() == ["step,loss,memory", "3,3.0,7"]
 
 
+def test_rows_beyond_a_step_are_cut_and_half_a_line_too(tmp_path):
+    for step in range(5):
+        AppendingCSV(folder=str(tmp_path)).log_metrics({"train/loss": step / 2, "val/psnr": 30.0 + step}, step=step)
+    before = (tmp_path / "train.csv").read_bytes()
+    (tmp_path / "results.csv").write_text("test_set,psnr\nSet5,3")  # not ours
+    with (tmp_path / "train.csv").open("a") as stream:
+        stream.write("6,2.")
+    AppendingCSV(folder=str(tmp_path)).cut(step=5)
+    assert (tmp_path / "train.csv").read_bytes() == before
+    AppendingCSV(folder=str(tmp_path)).cut(step=2)
+    assert (tmp_path / "train.csv").read_text().splitlines() == ["step,loss", "1,0.0", "2,0.5"]
+    assert (tmp_path / "val.csv").read_text().splitlines() == ["step,psnr", "1,30.0", "2,31.0"]
+    assert (tmp_path / "results.csv").read_text() == "test_set,psnr\nSet5,3"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("left", ["", "step,lo", "step,loss\r\n1,0.5\r\n2,0.2", "step,loss\r\n1,0.5\r\n2,7\r\n3,7\r\n"])
+def test_steps_rise_whatever_an_earlier_logger_left(tmp_path, left):
+    (tmp_path / "train.csv").write_text(left, newline="")
+    logger = AppendingCSV(folder=str(tmp_path))
+    logger.log_metrics({"train/loss": 0.25}, step=1)
+    logger.log_metrics({"train/loss": 0.125}, step=2)
+    rows = (tmp_path / "train.csv").read_text().splitlines()
+    assert rows == ["step,loss", *(["1,0.5"] if "0.5" in left else []), "2,0.25", "3,0.125"]
+
+
 @pytest.mark.slow
 def test_wandb_is_offline_without_an_account_and_ends_with_each_job(run_command, tiny_arguments, tmp_path, monkeypatch):
     from kgt_lightning import train

@@ -28,6 +28,8 @@ class Checkpoint:
     """The whole resolved configuration of the run."""
     state: dict[str, Any]
     """Weights of the module; the averaged ones where training kept an average."""
+    step: int
+    """Training steps that were done."""
 
     def change(self, sections: Mapping[str, Any]) -> None:
         """Change settings of the run, for example {"model": {"k": 64}}.
@@ -84,7 +86,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"checkpoint={path} cannot be read, it is damaged or no checkpoint ({reason})") from error
     config = content.get("config") if isinstance(content, dict) else None
-    if not isinstance(config, dict) or not {"task", *INSTANTIATED} <= config.keys() or "state_dict" not in content:
+    if (
+        not isinstance(config, dict)
+        or not {"task", *INSTANTIATED} <= config.keys()
+        or not {"state_dict", "global_step"} <= content.keys()
+    ):
         raise ValueError(f"checkpoint={path} carries no configuration: it was not written by {PACKAGE}.train")
     for key, value in _leaves({section: config[section] for section in INSTANTIATED}):
         # It was resolved when it was saved; what would be looked up now could become a target.
@@ -92,7 +98,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             raise ValueError(f"checkpoint={path} holds {key}={value}, which is to be looked up: it is not loaded")
         if key == "_target_":
             _check_target(str(value), path)
-    return Checkpoint(path=path, config=OmegaConf.create(config), state=content["state_dict"])
+    return Checkpoint(
+        path=path, config=OmegaConf.create(config), state=content["state_dict"], step=content["global_step"]
+    )
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

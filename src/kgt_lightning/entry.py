@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from kgt_lightning.mistakes import MISTAKES, one_line, wrong_argument
+from kgt_lightning.saving import LAST, PREVIOUS
 from kgt_lightning.schema import check_types
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def run_name(resume: bool, folder: str) -> str:
         ValueError: under torchrun, whose processes would each name it by their own clock.
 
     """
-    checkpoints = list(Path(folder).glob("*/checkpoints/last.ckpt")) if resume else []
+    names = (LAST, PREVIOUS) if resume else ()
+    checkpoints = [file for name in names for file in Path(folder).glob(f"*/checkpoints/{name}")]
     if checkpoints:
         return max(checkpoints, key=lambda file: file.stat().st_mtime).parents[1].name
     if torch.distributed.is_torchelastic_launched():

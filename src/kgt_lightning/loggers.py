@@ -12,15 +12,17 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 
 class AppendingCSV(Logger):
-    """One file for each kind of metric, ``train.csv`` and ``val.csv``, that only grows, also after a resume.
+    """One file for each kind of metric, ``train.csv`` and ``val.csv``, that grows on after a resume.
 
     Lightning's own CSVLogger deletes the file of the run that is resumed. Metrics are named kind/name; every row has
-    the step. A name that appears later gets a new file beside the first (``train_2.csv``): nothing is rewritten.
+    the step, and steps rise: a run that goes on from an earlier step drops the rows that it will write again. A name
+    that appears later gets a new file beside the first (``train_2.csv``).
     """
 
     def __init__(self, *, folder: str) -> None:
         super().__init__()
         self.folder = Path(folder)
+        self._checked: set[Path] = set()
 
     @property
     def name(self) -> str:
@@ -47,11 +49,23 @@ class AppendingCSV(Logger):
             # Lightning counts from zero; here the step is the number of steps done, as in the names of panels.
             self._append(kind, {"step": None if step is None else int(step) + 1, **values})
 
+    @rank_zero_only
+    def cut(self, *, step: int) -> None:
+        """Drop the rows of later steps, and a last line that a kill or a full disk left half written."""
+        for file in self.folder.glob("*.csv"):
+            columns = self._columns(file)
+            if columns and columns[0] == "step":
+                _keep_rows(file, before=step + 1)
+
     def _append(self, kind: str, row: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         number = 1
         while True:
             file = self.folder / (f"{kind}.csv" if number == 1 else f"{kind}_{number}.csv")
+            if file not in self._checked:
+                # Half a line may stand in it, or the test of a run that had ended and now goes on.
+                _keep_rows(file, before=row["step"])
+                self._checked.add(file)
             columns = self._columns(file)
             if columns is None or set(columns) >= set(row):
                 break
@@ -69,6 +83,25 @@ class AppendingCSV(Logger):
             return None
         with file.open(newline="") as stream:
             return next(csv.reader(stream))
+
+
+def _keep_rows(file: Path, *, before: int | None) -> None:
+    """Leave the header and the whole rows, of steps before this one."""
+    lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+    kept = [line for line in lines if line.endswith(b"\n")]
+    if before is not None:
+        kept = [line for i, line in enumerate(kept) if i == 0 or int(line.partition(b",")[0] or 0) < before]
+    if kept != lines:
+        aside = file.with_name(file.name + ".part")
+        aside.write_bytes(b"".join(kept))
+        os.replace(aside, file)
+
+
+def cut_logs(loggers: Sequence[Logger], *, step: int) -> None:
+    """Drop from the files of the loggers what lies beyond this step, from which the run goes on."""
+    for logger in loggers:
+        if isinstance(logger, AppendingCSV):
+            logger.cut(step=step)
 
 
 def weights_and_biases(*, project: str, name: str, group: str | None, tags: list[str], folder: str) -> WandbLogger:

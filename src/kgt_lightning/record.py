@@ -18,6 +18,7 @@ import kgt_lightning
 from kgt_lightning.cost import count_flops
 from kgt_lightning.machine import commit, hardware, is_out_of_memory, process_peak_mb
 from kgt_lightning.mistakes import one_line
+from kgt_lightning.saving import LAST
 
 NOT_SHAPING = (
     "run",
@@ -26,6 +27,7 @@ NOT_SHAPING = (
     "resume",
     "retry",
     "logger",
+    "callbacks.last",
     "callbacks.panels",
     "callbacks.progress",
     "callbacks.speed",
@@ -175,7 +177,7 @@ class RunRecord:
         if not there:
             return 0.0
         seconds = there["seconds"] or 0.0
-        last = self.folder / "checkpoints" / "last.ckpt"
+        last = self.folder / "checkpoints" / LAST
         if there["peak_memory_mb"] is None and last.exists():
             # It was killed, and could not write its end: what came after the last checkpoint is done again.
             seconds += max(last.stat().st_mtime - datetime.fromisoformat(there["started"]).timestamp(), 0.0)

@@ -16,15 +16,16 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from kgt_lightning.callbacks import ConfigInCheckpoint
-from kgt_lightning.checkpoint import load_checkpoint
+from kgt_lightning.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.curves import draw_curves
 from kgt_lightning.data.restoration import RestorationData
 from kgt_lightning.distributed import check_strategy, load_weights, processes_of
 from kgt_lightning.entry import command
-from kgt_lightning.loggers import finishing
+from kgt_lightning.loggers import cut_logs, finishing
 from kgt_lightning.record import recording
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.results import run_test
+from kgt_lightning.saving import newest_intact
 from kgt_lightning.sweep import go_on
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float:
         module: RestorationModule = instantiate(config.module)
         trainer = make_trainer(config, resolved)
         check_strategy(trainer)
+        cut_logs(trainer.loggers, step=last.step if last else 0)
         record.start(device=trainer.strategy.root_device, devices=trainer.world_size)
         with finishing(trainer.loggers), processes_of(trainer, folder, on_loss=record.end_with):
             for logger in trainer.loggers:
@@ -61,7 +63,7 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float:
             parameters = sum(p.numel() for p in module.parameters())
             log.info("%s: %.2f million parameters; results go to %s", config.task, parameters / 1e6, folder)
 
-            trainer.fit(module, data, ckpt_path=last, weights_only=True)
+            trainer.fit(module, data, ckpt_path=last.path if last else None, weights_only=True)
             best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
             if best:
                 # The averaged weights are what was validated; they are what the checkpoint holds.
@@ -114,30 +116,31 @@ def make_trainer(config: DictConfig, resolved: dict[str, Any]) -> lightning.Trai
     return instantiate(config.trainer, callbacks=callbacks, logger=loggers, val_check_interval=every)
 
 
-def last_checkpoint(config: DictConfig, folder: Path) -> str | None:
-    """Checkpoint to go on from: the last one in the folder of the run if ``resume`` is set.
+def last_checkpoint(config: DictConfig, folder: Path) -> Checkpoint | None:
+    """Checkpoint to go on from: the newest intact one in the folder of the run if ``resume`` is set.
 
     Raises:
-        ValueError: if the folder already holds a run and resume is not set, or the run was made with another model.
+        ValueError: if the folder already holds a run and resume is not set, or the run was made with another model, or
+            all its checkpoints are damaged.
 
     """
-    last = folder / "checkpoints" / "last.ckpt"
+    path = newest_intact(folder / "checkpoints")
     if not config.resume:
-        if last.exists():
+        if path is not None:
             raise ValueError(
                 f"{folder} already holds a run: go on with resume=true, or start another one with run=<name>"
             )
         return None
-    if not last.exists():
+    if path is None:
         log.info("resume=true, but there is no run to go on with: starting anew in %s", folder)
         return None
-    saved = load_checkpoint(last).config
+    last = load_checkpoint(path)
     for key in FIXED_BY_WEIGHTS:
-        ours, theirs = (_plain(OmegaConf.select(each, key)) for each in (config, saved))
+        ours, theirs = (_plain(OmegaConf.select(each, key)) for each in (config, last.config))
         if ours != theirs:
-            raise ValueError(f"{last} was made with another {key}: {_difference(theirs, ours)}; repeat its settings")
-    log.info("going on from %s", last)
-    return str(last)
+            raise ValueError(f"{path} was made with another {key}: {_difference(theirs, ours)}; repeat its settings")
+    log.info("going on from step %d, %s", last.step, path)
+    return last
 
 
 def _plain(node: Any) -> Any:

@@ -12,7 +12,7 @@ from PIL import Image
 from kgt_lightning.degradations.camera_shake import to_linear
 from kgt_lightning.images import to_uint8
 from kgt_lightning.metrics import psnr
-from kgt_lightning.tasks.deblur import CameraShake
+from kgt_lightning.tasks.deblur import CameraShake, Shake
 from kgt_lightning.train import train
 
 SHARP, BLURRED = 200, 100
@@ -20,15 +20,14 @@ SHARP, BLURRED = 200, 100
 
 def shake(**changes):
     settings = {
-        "shake": 8,
-        "test_shake": 8,
         "tremor": 3.0,
         "pull": 6.0,
         "jerks": 1.5,
         "noise": 0.0,
         "linear_light": True,
     }
-    return CameraShake(**(settings | changes))
+    lengths = Shake(training=changes.pop("shake", 8), test=changes.pop("test_shake", 8))
+    return CameraShake(shake=lengths, **(settings | changes))
 
 
 def rng(seed=0):
@@ -132,8 +131,9 @@ def test_a_patch_sees_all_that_it_depends_on(photo, lengths, context):
     changed = clean.clone()
     changed[:, 32, 32] = 1 - changed[:, 32, 32].round()
     for seed in range(10):
-        same = degradation(clean, rng(seed)) == degradation(changed, rng(seed))
-        rows, columns = (~same.all(0)).nonzero().unbind(1)
+        difference = degradation(clean, rng(seed)) - degradation(changed, rng(seed))
+        # One level is what a sum, taken in another order, may round to.
+        rows, columns = (difference.abs() > 1.5 / 255).any(0).nonzero().unbind(1)
         assert len(rows)
         assert max((rows - 32).abs().max(), (columns - 32).abs().max()) <= context
 
@@ -275,5 +275,6 @@ def test_training_on_pairs(tiny, tmp_path):
         tmp_path / "GoPro",
         *(f"{p}/s/{half}/{i}.png" for p in ("train", "test") for half in ("blur", "sharp") for i in (1, 2)),
     )
-    train(tiny(tmp_path / "run", "task=deblur", f"data_root={tmp_path}", "data.test=[GoPro]"))
+    small = "module.scoring.metrics=[psnr]"  # SSIM needs larger images
+    train(tiny(tmp_path / "run", "task=deblur", f"data_root={tmp_path}", "data.test=[GoPro]", small))
     assert "GoPro" in (tmp_path / "run" / "results.csv").read_text()

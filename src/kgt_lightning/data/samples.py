@@ -64,6 +64,12 @@ class Sample(NamedTuple):
     name: str
 
 
+def batch_of_one(samples: list[Sample]) -> Sample:
+    """Sample whose images carry a batch dimension of one."""
+    [sample] = samples
+    return sample._replace(degraded=sample.degraded[None], clean=sample.clean[None])
+
+
 class Patches(Dataset[tuple[Tensor, Tensor]]):
     """Endless training samples: the i-th is a (degraded, clean) pair of random patches, the same whenever asked for.
 

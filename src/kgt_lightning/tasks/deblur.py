@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kgt_lightning.data.levels import Level, Levels
 from kgt_lightning.data.pairs import pairs_in, pairs_listed, part_in
 from kgt_lightning.data.photographs import PhotographSet, paired_set
 from kgt_lightning.data.restoration import RestorationData
@@ -26,8 +27,9 @@ log = logging.getLogger(__name__)
 PACKAGED = (("input", "target"), ("input_crops", "target_crops"))
 """Subfolders of blurred and of sharp images."""
 
-Shake = float | Mapping[str, float]
-"""One length, or {low, high}; in pixels."""
+
+Shake = partial(Levels, name="shake", what="0 or more pixels", usual=(4, 8, 12), least=0)
+"""Lengths of the path in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +40,8 @@ class CameraShake:
     bits, as in a camera's file. The kernel is that of a random path of the camera, see :func:`shake_path`.
     """
 
-    shake: Shake
-    """Length of the path in training: fixed, or drawn uniformly from {low, high}."""
-    test_shake: float | Sequence[float]
-    """Lengths to test."""
+    shake: Levels
+    """Lengths of the path in pixels."""
     tremor: float
     """How much the hand trembles, at most: radians over the exposure."""
     pull: float
@@ -55,16 +55,6 @@ class CameraShake:
     scale: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.shake, Mapping):
-            if set(self.shake) != {"low", "high"} or not 0 <= self.shake["low"] <= self.shake["high"] < math.inf:
-                raise ValueError(f"data.shake={dict(self.shake)} must be a range {{low:4,high:12}} of 0 or more pixels")
-        elif not 0 <= self.shake < math.inf:
-            raise ValueError(
-                f"data.shake={self.shake} must be 0 or more pixels such as 8, or a range {{low:4,high:12}}"
-            )
-        lengths = self._test_lengths()
-        if not lengths or not all(0 <= each < math.inf for each in lengths):
-            raise ValueError(f"data.test_shake={self.test_shake} must be 0 or more pixels such as 8, or a list of them")
         for name in ("tremor", "pull", "jerks", "noise"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"data.{name}={getattr(self, name)} must be 0 or more")
@@ -72,15 +62,15 @@ class CameraShake:
     @property
     def context(self) -> int:
         """Radius of the largest kernel."""
-        return kernel_size(self._bounds()[1]) // 2
+        return kernel_size(self.shake.largest()) // 2
 
     def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
         """Blurred image [C, H, W] of a clean one in [0, 1]."""
-        return self.shaken(clean, length=float(rng.uniform(*self._bounds())), rng=rng)
+        return self.shaken(clean, length=self.shake.draw(rng), rng=rng)
 
     def test_settings(self) -> dict[str, Callable[[Tensor, str], Tensor]]:
         """The lengths to test, such as ``shake=8``: path and noise are drawn from the listed name."""
-        return {f"shake={length:g}": partial(self._shaken_by_name, length=length) for length in self._test_lengths()}
+        return {f"shake={length:g}": partial(self._shaken_by_name, length=length) for length in self.shake.to_test()}
 
     def shaken(self, clean: Tensor, *, length: float, rng: np.random.Generator) -> Tensor:
         """Image [C, H, W] of a clean one, blurred by a random path of the length."""
@@ -93,14 +83,6 @@ class CameraShake:
 
     def _shaken_by_name(self, clean: Tensor, name: str, *, length: float) -> Tensor:
         return self.shaken(clean, length=length, rng=rng_for(name))
-
-    def _bounds(self) -> tuple[float, float]:
-        if isinstance(self.shake, Mapping):
-            return self.shake["low"], self.shake["high"]
-        return self.shake, self.shake
-
-    def _test_lengths(self) -> list[float]:
-        return list(self.test_shake) if isinstance(self.test_shake, Sequence) else [self.test_shake]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -120,8 +102,10 @@ class DeblurData(RestorationData):
 
     gopro_blur: Literal["blur", "blur_gamma"]
     """Which of the two subfolders of blurred frames in GoPro's sequences is read."""
-    shake: Shake
-    test_shake: float | Sequence[float]
+    shake: Level
+    """In training: fixed, drawn from a list, or drawn uniformly from {low, high}; in pixels."""
+    test_shake: float | Sequence[float] | None
+    """Lengths to test, see :class:`Levels`."""
     tremor: float
     pull: float
     jerks: float
@@ -131,8 +115,7 @@ class DeblurData(RestorationData):
     def make_degradation(self) -> CameraShake:
         """Synthetic camera shake."""
         return CameraShake(
-            shake=self.shake,
-            test_shake=self.test_shake,
+            shake=Shake(training=self.shake, test=self.test_shake),
             tremor=self.tremor,
             pull=self.pull,
             jerks=self.jerks,
