@@ -21,4 +21,4 @@ def test_the_speed_of_a_run_is_logged_without_its_validation(tiny, tmp_path, cap
     train(tiny(tmp_path, "trainer.max_steps=4", "trainer.val_check_interval=2"))
     assert "trained on 8 samples, " in caplog.text
     header = (tmp_path / "train.csv").read_text().splitlines()[0]
-    assert set(header.split(",")) == {"step", "loss", "k", "lr", "samples_per_second"}
+    assert set(header.split(",")) == {"step", "loss", "k", "lr", "samples_per_second", "gradient_norm"}

@@ -46,6 +46,12 @@ def run_name(resume: bool, folder: str) -> str:
     return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
+def chosen(group: str) -> str | None:
+    """Name of the file that was chosen from a group of conf/, None if it is not known."""
+    return HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
+
+
+OmegaConf.register_new_resolver("chosen", chosen, replace=True)
 # The cache keeps the answer the same for the whole process.
 OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
 # Some sizes follow from others, and YAML has no arithmetic.
