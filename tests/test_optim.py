@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import instantiate
 
 from kgt_lightning.optim import AdamW, ConstantThenCosine, Cosine, MultiStep
 
@@ -40,6 +41,15 @@ def test_published_learning_rates(case):
     schedule, base = of_case(case), case["settings"]["base_lr"]
     for step, rate in case["lr_in_force_when_taking_step_index"].items():
         assert base * schedule.factor(int(step), case["total_steps"]) == pytest.approx(rate, rel=1e-9), step
+
+
+@pytest.mark.parametrize(("recipe", "case"), [("demosaic", PUBLISHED[0]), ("deblur_1", PUBLISHED[2])])
+def test_recipes_have_the_published_learning_rates(composed, recipe, case):
+    config = composed("train", f"experiment=paper/{recipe}", "run_dir=unused")
+    assert config.trainer.max_steps == case["total_steps"]
+    schedule = instantiate(config.optim.schedule)
+    for step, rate in case["lr_in_force_when_taking_step_index"].items():
+        assert config.optim.lr * schedule.factor(int(step), config.trainer.max_steps) == pytest.approx(rate, rel=1e-9)
 
 
 @pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: case["name"])

@@ -97,6 +97,25 @@ def test_a_run_is_not_written_over(tiny, tmp_path):
     assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
 
 
+def test_a_second_phase_goes_on_with_another_schedule_and_patch(tiny, tmp_path):
+    train(tiny(tmp_path, "optim=constant_cosine", "optim.lr=1e-3"))
+    second = ("optim.lr=1e-3", "optim.schedule.milestones=[0.5]", "optim.schedule.warmup=0", "optim.schedule.gamma=0.1")
+    train(
+        tiny(
+            tmp_path,
+            "optim=multistep",
+            *second,
+            "data.patch=32",
+            "data.batch_size=1",
+            "trainer.max_steps=8",
+            "resume=true",
+        )
+    )
+    content = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["global_step"] == 8
+    assert content["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(1e-4)
+
+
 def test_resume_of_nothing_starts_anew(tiny, tmp_path):
     train(tiny(tmp_path, "resume=true", "trainer.max_steps=1"))
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()

@@ -71,6 +71,10 @@ def main(config: DictConfig) -> None:
     if "degraded" in config.data:  # pairs that were not trained on: all of them are tested
         checkpoint.change({"data": {"train": None}})
     checkpoint.change({section: config[section] for section in SECTIONS})
+    for key in checkpoint.config.data.keys() & checkpoint.config.module.keys() - {"_target_", "seed"}:
+        ours, theirs = checkpoint.config.data[key], checkpoint.config.module[key]
+        if ours != theirs:
+            raise ValueError(f"data.{key}={ours} and module.{key}={theirs} must be the same: set both, or neither")
     channels = checkpoint.config.data.channels
     if channels != checkpoint.config.model.channels:
         raise ValueError(

@@ -20,7 +20,7 @@ from kgt_lightning.images import gray, list_images, read_image, write_image
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.tiling import pad_to_multiple, restore_tiled, tile_starts
 
-SECTIONS = ("model",)
+SECTIONS = ("model", "module")
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def restore(module: RestorationModule, image: Tensor, *, tile: int, overlap: int
     channels = module.degraded_channels
     batch = pad_to_multiple(image[None], module.grid)
     if channels != module.network.backbone.channels and len(image) != channels:
-        raise ValueError(f"the image has {len(image)} channels, and this model restores images of {channels}")
+        raise ValueError(f"the image has {len(image)} channels, this model restores images of {channels}: convert it")
     if channels == 3 and len(image) == 1:
         batch = batch.expand(-1, 3, -1, -1)
     elif channels == 1 and len(image) == 3:
@@ -105,8 +105,8 @@ def main(config: DictConfig) -> None:
     pairs = targets(Path(config.input).expanduser(), Path(config.output).expanduser(), overwrite=config.overwrite)
     tile_starts(1, config.tile, config.overlap)
     checkpoint = load_checkpoint(config.checkpoint)
-    checkpoint.change({section: config[section] for section in SECTIONS})
     checkpoint.change({"module": {"self_ensemble": config.self_ensemble}})
+    checkpoint.change({section: config[section] for section in SECTIONS})
     module = checkpoint.module().to(pick_device(config.device))
     tile, overlap = aligned(
         config.tile, config.overlap, multiple=math.lcm(module.network.backbone.multiple, module.grid)

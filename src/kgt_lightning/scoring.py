@@ -76,4 +76,6 @@ class Scoring:
 
     def describe(self) -> str:
         """One line that says how the numbers were computed."""
-        return describe_protocol(colours=self.colours, crops=self.crops, protocol=self.protocol)
+        plain = describe_protocol(colours=self.colours, crops=self.crops, protocol=self.protocol)
+        volume = "SSIM 3D 11x11x11 over RGB with the border repeated" if "ssim_3d" in self.metrics else ""
+        return ", ".join(filter(None, [plain, volume]))

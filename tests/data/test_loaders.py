@@ -70,6 +70,13 @@ def test_a_relative_root_and_an_absolute_set_are_found(data, photo_root, monkeyp
     assert names(data(test=[str(photo_root / "Set12")])) == ["Set12 sigma=25"]
 
 
+def test_two_sets_of_one_name_are_not_mixed_up(data, photo_root, tmp_path):
+    shutil.copytree(photo_root / "Set12", tmp_path / "other" / "Set12")
+    both = data(channels=1, test=["Set12", str(tmp_path / "other" / "Set12")])
+    with pytest.raises(ValueError, match=r"data\.test names two sets called Set12"):
+        both.find_photographs()
+
+
 def test_an_empty_folder_is_named(data, tmp_path):
     (tmp_path / "BSD400").mkdir()
     with pytest.raises(ValueError, match="BSD400 holds no image"):

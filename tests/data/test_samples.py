@@ -4,11 +4,11 @@ import torch
 
 from kgt_lightning.data.photographs import bundled_set, folder_set
 from kgt_lightning.data.samples import Patches, StepSampler, WholeImages
-from kgt_lightning.tasks.denoise import GaussianNoise
+from kgt_lightning.tasks.denoise import GaussianNoise, Sigma
 
 
 def noise(sigma):
-    return GaussianNoise(sigma=sigma, test_sigma=None, protocol="swinir")
+    return GaussianNoise(sigma=Sigma(training=sigma, test=None), protocol="swinir")
 
 
 def whole(photographs, *, degrade=None, scale=1, modulo=1, grid=1, largest=None):

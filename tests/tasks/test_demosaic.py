@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from kgt_lightning.images import Picture, modcrop, read_image, to_uint8, write_image
 from kgt_lightning.metrics import psnr
+from kgt_lightning.restore import restore
 from kgt_lightning.tasks.demosaic import PATTERNS, BayerMosaic, malvar, mosaic
 from kgt_lightning.train import train
 
@@ -180,6 +181,20 @@ def test_a_colour_image_is_no_mosaic(tiny, own_pairs, tmp_path, photo):
 def test_gray_images_have_no_mosaic(composed):
     with pytest.raises(InstantiationException, match=r"data\.channels=1 must be 3"):
         instantiate(composed("train", "task=demosaic", "data.channels=1").data)
+
+
+@pytest.mark.parametrize("size", [(95, 133), (64, 70)])
+def test_a_mosaic_is_restored_tile_by_tile(tiny, photo, tmp_path, size):
+    """Tiles that began at odd pixels would have all colours wrong."""
+    module = instantiate(tiny(tmp_path, "task=demosaic", "module.pattern=GBRG").module).eval()
+    cfa = mosaic(photo[0, :, : size[0], : size[1]], "GBRG")
+    with torch.no_grad():
+        whole = module(cfa[None])[0]
+    restored = restore(module, cfa, tile=32, overlap=8)
+    assert restored.shape == (3, *size)
+    assert (restored - whole).abs().mean() < 2e-3
+    with pytest.raises(ValueError, match="the image has 3 channels"):
+        restore(module, photo[0], tile=32, overlap=8)
 
 
 def test_training_begins_with_the_filters(tiny, photo_root, tmp_path):

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from kgt_lightning.images import modcrop
-from kgt_lightning.tasks.denoise import GaussianNoise, noise_named, seeded_noise
+from kgt_lightning.tasks.denoise import GaussianNoise, Sigma, noise_named, seeded_noise
 
 
 def noise(sigma, *, test_sigma=None, protocol="swinir"):
-    return GaussianNoise(sigma=sigma, test_sigma=test_sigma, protocol=protocol)
+    return GaussianNoise(sigma=Sigma(training=sigma, test=test_sigma), protocol=protocol)
 
 
 def rng(seed=0):

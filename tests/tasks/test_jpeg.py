@@ -10,12 +10,12 @@ from hydra.utils import instantiate
 
 from kgt_lightning.images import Picture, gray, luma, read_image, to_uint8, write_image
 from kgt_lightning.metrics import psnr
-from kgt_lightning.tasks.jpeg import JPEGCompression, compress
+from kgt_lightning.tasks.jpeg import JPEGCompression, Quality, compress
 from kgt_lightning.train import train
 
 
 def jpeg(quality, *, test_quality=None):
-    return JPEGCompression(quality=quality, test_quality=test_quality)
+    return JPEGCompression(quality=Quality(training=quality, test=test_quality))
 
 
 def rng(seed=0):

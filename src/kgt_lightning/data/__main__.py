@@ -25,7 +25,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main() -> None:
     """Run the command; exit code 1 says that something was found, 2 that it was asked wrongly."""
-    arguments = _parser().parse_args()
+    arguments = parser().parse_args()
     torch.set_num_threads(1)  # several threads read files already, and what each computes is small
     try:
         catalogue = read_catalogue(*(Path(each).expanduser() for each in arguments.catalogue))
@@ -43,12 +43,13 @@ def main() -> None:
     sys.exit(code)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m kgt_lightning.data", description=__doc__)
-    common = argparse.ArgumentParser(add_help=False)
+def parser() -> argparse.ArgumentParser:
+    """Parser of the arguments."""
+    main_parser = _Parser(prog="python -m kgt_lightning.data", description=__doc__)
+    common = _Parser(add_help=False)
     common.add_argument("--root", default=os.environ.get("KGT_DATA"), help="folder of the sets (default: KGT_DATA)")
     common.add_argument("--catalogue", action="append", default=[], help="YAML file with further sets")
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    commands = main_parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     listing = commands.add_parser("list", parents=[common], help="the known sets, and what of them is there")
     listing.add_argument("--json", action="store_true", help="all fields, for programs")
     checking = commands.add_parser("check", parents=[common], help="decode every file of a set; name what is wrong")
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     leaking = commands.add_parser("leak", parents=[common], help="name the test images that occur in training sets")
     leaking.add_argument("train", help="folders below the root, or paths; several with commas")
     leaking.add_argument("test", help="the same")
-    return parser
+    return main_parser
 
 
 def _list(catalogue: Mapping[str, DataSet], root: Path | None, *, as_json: bool) -> int:
@@ -110,7 +111,7 @@ def _leak(train: str, test: str, catalogue: Mapping[str, DataSet], root: Path | 
 
 def _images(names: str, catalogue: Mapping[str, DataSet], root: Path | None) -> list[Path]:
     """Photographs of the sets, of pairs the clean ones."""
-    files = []
+    files: list[Path] = []
     for name in names.split(","):
         folder = root / name if root and (root / name).is_dir() else Path(name).expanduser()
         if not folder.is_dir():

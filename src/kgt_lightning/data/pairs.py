@@ -1,11 +1,12 @@
-"""Sets that bring their degraded images: two subfolders side by side, once or in the folder of every sequence."""
+"""Sets that bring their degraded images: in two subfolders, once or in the folder of every sequence, or by a list."""
 
 import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from kgt_lightning.data.photographs import Photograph, PhotographSet, folder_set, paired_set
+from kgt_lightning.data.photographs import FileSource, Photograph, PhotographSet, folder_set, paired_set
+from kgt_lightning.images import gray
 
 Names = tuple[str, str]
 """Of the subfolder of degraded images and of that of the clean ones, such as ("input", "target")."""
@@ -57,6 +58,39 @@ def pairs_in(
             for each in paired_set(degraded, clean, partner=partner).photographs
         ]
     return PhotographSet(name=folder.name, photographs=tuple(photographs)) if photographs else None
+
+
+def pairs_listed(file: Path, *, name: str, channels: int, degraded_channels: int, repeat_gray: bool) -> PhotographSet:
+    """The pairs in a text file with lines ``<clean> <degraded> ...``, paths below the folder of the file.
+
+    Raises:
+        ValueError: naming the line of which an image is missing, or that has no two paths.
+
+    """
+    photographs = []
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        paths = line.split()[:2]
+        if not paths:
+            continue
+        missing = [each for each in paths if not (file.parent / each).is_file()]
+        if missing or len(paths) < 2:
+            problem = f"{', '.join(missing)} is not there" if missing else "one path, <clean> <degraded> are two"
+            raise ValueError(
+                f"{file}, line {number}: {problem}: correct the line, or put the image below {file.parent}"
+            )
+        clean, degraded = (
+            FileSource(path=file.parent / path, channels=each, repeat_gray=repeat_gray, to_gray=gray)
+            for path, each in zip(paths, (channels, degraded_channels), strict=True)
+        )
+        shown = PurePosixPath(paths[1])
+        photographs.append(
+            Photograph(
+                name=shown.with_suffix("").as_posix(), listed=(name / shown).as_posix(), clean=clean, degraded=degraded
+            )
+        )
+    if not photographs:
+        raise ValueError(f"{file} is empty: it must have lines <clean> <degraded>")
+    return PhotographSet(name=name, photographs=tuple(photographs))
 
 
 def part_in(folder: Path, *, training: bool) -> Path:

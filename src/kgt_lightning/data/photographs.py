@@ -1,10 +1,6 @@
 """Named sets of photographs: folders of the user's, or those that ship inside scikit-image and scikit-learn."""
 
 import hashlib
-import json
-import logging
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,8 +12,6 @@ import torch
 from torch import Tensor
 
 from kgt_lightning.images import gray, list_images, quantise, read_image, read_shape, to_uint8
-
-log = logging.getLogger(__name__)
 
 BUNDLED_TRAIN = ("astronaut", "camera", "china", "coins", "rocket", "brick", "flower", "grass", "gravel")
 BUNDLED_TEST = ("chelsea", "coffee")
@@ -251,63 +245,3 @@ def _some(names: Iterable[str]) -> str:
     listed = list(names)
     shown = ", ".join(listed[:3])
     return f"{shown} and {len(listed) - 3} more" if len(listed) > 3 else shown
-
-
-class PixelCache:
-    """Photographs decoded once into one memory-mapped file of 8-bit pixels, so that a crop costs a copy of the crop.
-
-    The file is named after everything it was made from; when a photograph changes, a new one is made. Photographs of
-    16 bits are rounded to 8.
-    """
-
-    def __init__(self, sources: Sequence[Source], *, channels: int, folder: Path) -> None:
-        key = hashlib.sha256(repr((channels, [each.fingerprint for each in sources])).encode()).hexdigest()[:16]
-        self._pixels_file = folder / f"{key}.uint8"
-        self._shapes_file = folder / f"{key}.json"
-        if not self._is_complete():
-            log.info("decoding %d images into %s", len(sources), self._pixels_file)
-            self._write(sources)
-        shapes = json.loads(self._shapes_file.read_text())
-        self._shapes = [tuple(shape) for shape in shapes]
-        self._offsets = np.concatenate([[0], np.cumsum([np.prod(shape) for shape in shapes])])
-        self._pixels: np.memmap | None = None
-
-    def __len__(self) -> int:
-        return len(self._shapes)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """Pixels uint8 [H, W, C] of a photograph, still on disk."""
-        if self._pixels is None:  # mapped anew in each worker process
-            self._pixels = np.memmap(self._pixels_file, dtype=np.uint8, mode="r")
-        return self._pixels[self._offsets[index] : self._offsets[index + 1]].reshape(self._shapes[index])
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_pixels": None}
-
-    def _is_complete(self) -> bool:
-        """Whether both files are there and fit each other: a run may have been killed, or a disk full."""
-        try:
-            shapes = json.loads(self._shapes_file.read_text())
-            return self._pixels_file.stat().st_size == sum(int(np.prod(shape)) for shape in shapes)
-        except (OSError, ValueError):
-            return False
-
-    def _write(self, sources: Sequence[Source]) -> None:
-        # Written aside and renamed: other processes see a whole file or none.
-        self._pixels_file.parent.mkdir(parents=True, exist_ok=True)
-        shapes: list[tuple[int, ...]] = []
-        with tempfile.NamedTemporaryFile(dir=self._pixels_file.parent, delete=False) as pixels_file:
-            shapes_file = Path(pixels_file.name + ".json")
-            try:
-                for source in sources:
-                    pixels = to_uint8(source.read()).permute(1, 2, 0).contiguous().numpy()
-                    shapes.append(pixels.shape)
-                    pixels_file.write(pixels.tobytes())
-                pixels_file.close()
-                shapes_file.write_text(json.dumps(shapes))
-                os.replace(pixels_file.name, self._pixels_file)
-                os.replace(shapes_file, self._shapes_file)
-            except BaseException:
-                Path(pixels_file.name).unlink(missing_ok=True)
-                shapes_file.unlink(missing_ok=True)
-                raise

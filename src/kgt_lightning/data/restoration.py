@@ -5,7 +5,8 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from kgt_lightning.data.named_sets import held_out, named_sets
 from kgt_lightning.data.photographs import (
     BUNDLED_TEST,
     BUNDLED_TRAIN,
@@ -23,7 +25,7 @@ from kgt_lightning.data.photographs import (
     folder_set,
     paired_set,
 )
-from kgt_lightning.data.samples import Degradation, Patches, Sample, StepSampler, WholeImages
+from kgt_lightning.data.samples import Degradation, Patches, Sample, StepSampler, WholeImages, batch_of_one
 from kgt_lightning.metrics import Protocol, check_protocol
 
 log = logging.getLogger(__name__)
@@ -157,7 +159,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
 
     @cached_property
     def train_and_validation(self) -> tuple[tuple[Photograph, ...], tuple[Photograph, ...]]:
-        """Photographs to train on and those held out: evenly spaced over the sorted names, so that both are varied."""
+        """Photographs to train on and those held out for validation."""
         if self.own_pairs:
             sets, where = [self.own_pairs], f"data.degraded={self.degraded}"
         else:
@@ -165,12 +167,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             sets = self._sets("train", self.train, BUNDLED_TRAIN)
             where = f"data.train={list(self.train)} below data_root={self.root}"
         photographs = [photograph for each in sets for photograph in each.photographs]
-        if len(photographs) < 2:
-            raise ValueError(f"{where} holds one photograph: two are the least, one to train on and one to validate")
-        number = max(1, min(self.validation_images, len(photographs) // 8))
-        kept = {len(photographs) * (2 * i + 1) // (2 * number) for i in range(number)}
-        train = tuple(p for i, p in enumerate(photographs) if i not in kept)
-        return train, tuple(p for i, p in enumerate(photographs) if i in kept)
+        return held_out(photographs, number=self.validation_images, where=where)
 
     @cached_property
     def test_sets(self) -> dict[TestSet, WholeImages]:
@@ -180,6 +177,9 @@ class RestorationData(lightning.LightningDataModule, ABC):
             return {TestSet(self.own_pairs.name, self.given_setting): self._whole(pairs)}
         sets = self._sets("test", self.test or self.usual_test[self.channels], BUNDLED_TEST)
         found = {}
+        for each, another in combinations(sets, 2):
+            if each.name == another.name:
+                raise ValueError(f"data.test names two sets called {each.name}: rename the folder of one")
         for each in sets:
             given = [photograph.degraded is not None for photograph in each.photographs]
             if all(given):
@@ -209,8 +209,8 @@ class RestorationData(lightning.LightningDataModule, ABC):
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Batches of (degraded, clean) patches from the step at which the trainer stands to its last."""
         trainer = self._trainer()
-        train, held_out = self.train_and_validation
-        log.info("training on %d photographs, validating on %s", len(train), ", ".join(p.name for p in held_out))
+        train, kept = self.train_and_validation
+        log.info("training on %d photographs, validating on %s", len(train), ", ".join(each.name for each in kept))
         accumulated, processes = trainer.accumulate_grad_batches, trainer.world_size
         if self.batch_size % (accumulated * processes):
             raise ValueError(
@@ -237,9 +237,9 @@ class RestorationData(lightning.LightningDataModule, ABC):
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Central parts of the held-out photographs in the first test setting, one at a time."""
-        _, held_out = self.train_and_validation
+        _, kept = self.train_and_validation
         degrade = next(iter(self.degradation.test_settings().values()))
-        return self._one_by_one(self._whole(held_out, degrade=degrade, largest=self.validation_size))
+        return self._one_by_one(self._whole(kept, degrade=degrade, largest=self.validation_size))
 
     def test_dataloader(self) -> list[DataLoader[Sample]]:
         """Whole images of every test set in every setting, one at a time."""
@@ -266,23 +266,14 @@ class RestorationData(lightning.LightningDataModule, ABC):
         if not self.root:
             log.info("data_root is not set: %s takes photographs that ship with scikit-image and scikit-learn", key)
             return [bundled_set("bundled", bundled, channels=self.channels)]
-        root = Path(self.root).expanduser()
-        if not root.is_dir():
-            raise ValueError(f"data_root={root} is no folder: name the folder that holds {', '.join(names)}")
-        missing = [name for name in names if not (root / name).is_dir()]
-        if missing:
-            there = ", ".join(sorted(each.name for each in root.iterdir() if each.is_dir())) or "no folders"
-            raise ValueError(
-                f"data_root={root} lacks {', '.join(missing)}, it holds {there}: choose folders with data.{key}=[...]"
-            )
-        return [self.photographs_in(root / name, training=key == "train") for name in names]
+        return named_sets(names, root=self.root, key=key, read=partial(self.photographs_in, training=key == "train"))
 
     def _one_by_one(self, images: WholeImages) -> DataLoader[Sample]:
         trainer = self._trainer()
         # Every process needs an image, or Lightning stops; one that several were given is counted once.
         given = range(trainer.global_rank, max(len(images), trainer.world_size), trainer.world_size)
         own = [position % len(images) for position in given]
-        return DataLoader(images, sampler=own, batch_size=1, collate_fn=_single, **self._loading())
+        return DataLoader(images, sampler=own, batch_size=1, collate_fn=batch_of_one, **self._loading())
 
     def _loading(self) -> dict[str, Any]:
         return {
@@ -305,9 +296,3 @@ def _ignore_signals(worker: int) -> None:
     """Ctrl+C reaches every process of a terminal; the training process decides when its workers end."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
-
-
-def _single(samples: list[Sample]) -> Sample:
-    """Sample whose images carry a batch dimension of one."""
-    [sample] = samples
-    return sample._replace(degraded=sample.degraded[None], clean=sample.clean[None])

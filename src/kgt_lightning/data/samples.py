@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from kgt_lightning.data.photographs import Photograph, PixelCache
+from kgt_lightning.data.photographs import Photograph
+from kgt_lightning.data.pixel_cache import PixelCache
 from kgt_lightning.images import modcrop
 
 
@@ -61,6 +62,12 @@ class Sample(NamedTuple):
     position: int
     """In the data set: an image that several processes were given is counted once."""
     name: str
+
+
+def batch_of_one(samples: list[Sample]) -> Sample:
+    """Sample whose images carry a batch dimension of one."""
+    [sample] = samples
+    return sample._replace(degraded=sample.degraded[None], clean=sample.clean[None])
 
 
 class Patches(Dataset[tuple[Tensor, Tensor]]):

@@ -55,16 +55,18 @@ def draw(
     height, width = size
     picture = np.zeros(height * width)
     reach = np.abs(motion) / 2 + _REACH * radius
-    # Windows of few sizes, in steps of sqrt(2), so that all particles of one size are drawn at once.
-    windows = np.ceil(2 ** (np.ceil(2 * np.log2(np.maximum(reach, 1))) / 2)).astype(int)
-    for tall, wide in np.unique(windows, axis=1).T:
-        chosen = np.flatnonzero((windows[0] == tall) & (windows[1] == wide))
+    # Windows of few sizes, powers of two, so that all particles of one size are drawn at once.
+    windows = 2 ** np.ceil(np.log2(np.maximum(reach, 4))).astype(int)
+    middle = np.rint(np.stack([particles.y, particles.x])).astype(int)
+    visible = np.flatnonzero(((middle + windows >= 0) & (middle - windows < np.array([[height], [width]]))).all(0))
+    for tall, wide in np.unique(windows[:, visible], axis=1).T:
+        chosen = visible[(windows[:, visible] == [[tall], [wide]]).all(0)]
         # So many at once that their windows fit into a cache.
         at_once = max(1, 2**16 // ((2 * tall + 1) * (2 * wide + 1)))
         for first in range(0, len(chosen), at_once):
             some = chosen[first : first + at_once]
-            rows = np.rint(particles.y[some]).astype(int)[:, None] + np.arange(-tall, tall + 1)
-            columns = np.rint(particles.x[some]).astype(int)[:, None] + np.arange(-wide, wide + 1)
+            rows = middle[0, some, None] + np.arange(-tall, tall + 1)
+            columns = middle[1, some, None] + np.arange(-wide, wide + 1)
             down = (rows - particles.y[some, None]).astype(np.float32)[:, :, None]
             right = (columns - particles.x[some, None]).astype(np.float32)[:, None, :]
             move_down, move_right = motion[:, some, None, None]

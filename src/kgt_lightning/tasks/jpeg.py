@@ -13,18 +13,21 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from kgt_lightning.data.levels import Levels
 from kgt_lightning.data.photographs import PhotographSet, folder_set
 from kgt_lightning.data.restoration import RestorationData
 from kgt_lightning.images import luma, to_uint8
 from kgt_lightning.model import KGT, ResidualHead
 from kgt_lightning.restoration import RestorationModule
 
-Quality = int | Sequence[int] | Mapping[str, int]
-"""One quality, a list of qualities, or {low, high}; 1 to 100, as libjpeg counts."""
-
-USUAL_QUALITIES = (10, 20, 30, 40)
 BLOCK = 16
 """Side in pixels of what colour JPEG codes on its own: 8 x 8 values of chroma at half the resolution."""
+
+
+Quality = partial(
+    Levels, name="quality", what="a whole number in 1..100", usual=(10, 20, 30, 40), least=1, most=100, whole=True
+)
+"""Qualities as libjpeg counts them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,47 +40,20 @@ class JPEGCompression:
     pixels of the compressed photograph at the price of a small one.
     """
 
-    quality: Quality
-    """In training: fixed, drawn from a list, or a whole number drawn from {low, high}, both included."""
-    test_quality: int | Sequence[int] | None
-    """To test; None takes those of ``quality``, or for a range the usual 10, 20, 30 and 40 that lie in it."""
+    quality: Levels
+    """Qualities from 1 to 100, as libjpeg counts."""
     scale: ClassVar[int] = 1
     context: ClassVar[int] = BLOCK
 
-    def __post_init__(self) -> None:
-        if isinstance(self.quality, Mapping):
-            whole = set(self.quality) == {"low", "high"} and _valid(list(self.quality.values()))
-            if not whole or self.quality["low"] > self.quality["high"]:
-                raise ValueError(
-                    f"data.quality={dict(self.quality)} must be a range {{low:10,high:40}} of whole numbers in 1..100"
-                )
-        elif not _valid(_qualities(self.quality)):
-            raise ValueError(f"data.quality={self.quality} must be a whole number in 1..100 such as 10, or a list")
-        if not _valid(self._test_qualities()):
-            raise ValueError(
-                f"data.test_quality={self.test_quality} must be a whole number in 1..100 such as 10, or a list"
-            )
-
     def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
         """Compressed image [C, H, W] of a clean one in [0, 1], its first block cut at a random pixel."""
-        if isinstance(self.quality, Mapping):
-            quality = int(rng.integers(self.quality["low"], self.quality["high"], endpoint=True))
-        else:
-            quality = int(rng.choice(_qualities(self.quality)))
+        quality = int(self.quality.draw(rng))
         top, left = (int(phase) for phase in rng.integers(BLOCK, size=2))
         return compress(F.pad(clean, (left, 0, top, 0), mode="replicate"), quality)[:, top:, left:]
 
     def test_settings(self) -> dict[str, Callable[[Tensor, str], Tensor]]:
         """The qualities to test, such as ``quality=10``: the whole image is compressed, whatever its name."""
-        return {f"quality={quality}": partial(_compressed, quality=quality) for quality in self._test_qualities()}
-
-    def _test_qualities(self) -> list[int]:
-        if self.test_quality is not None:
-            return _qualities(self.test_quality)
-        if not isinstance(self.quality, Mapping):
-            return _qualities(self.quality)
-        low, high = self.quality["low"], self.quality["high"]
-        return [quality for quality in USUAL_QUALITIES if low <= quality <= high] or [high]
+        return {f"quality={each:g}": partial(_compressed, quality=int(each)) for each in self.quality.to_test()}
 
 
 def compress(image: Tensor, quality: int) -> Tensor:
@@ -91,7 +67,7 @@ def compress(image: Tensor, quality: int) -> Tensor:
     """
     if image.ndim < 3 or image.shape[-3] not in (1, 3):
         raise ValueError(f"image of shape {tuple(image.shape)} must be [..., C, H, W] with C = 1 (gray) or 3 (RGB)")
-    if not _valid([quality]):
+    if not isinstance(quality, int) or not 1 <= quality <= 100:
         raise ValueError(f"quality={quality} must be a whole number in 1..100")
     pixels = to_uint8(image.detach()).cpu().movedim(-3, -1).contiguous()
     decoded = torch.empty_like(pixels)
@@ -105,22 +81,24 @@ def compress(image: Tensor, quality: int) -> Tensor:
 
 @dataclass(kw_only=True, eq=False)
 class JPEGData(RestorationData):
-    """Pairs of a compressed and a clean image; fields as in :class:`JPEGCompression`.
+    """Pairs of a compressed and a clean image.
 
     Colour files become gray in two ways, as in GRL and SwinIR: full-range for training, MATLAB's Y for tests.
     """
 
-    quality: Quality
+    quality: int | Sequence[int] | Mapping[str, int]
+    """In training: fixed, drawn from a list, or a whole number drawn from {low, high}, both included."""
     test_quality: int | Sequence[int] | None
+    """Qualities to test, see :class:`Levels`."""
 
     def make_degradation(self) -> JPEGCompression:
         """JPEG compression."""
-        return JPEGCompression(quality=self.quality, test_quality=self.test_quality)
+        return JPEGCompression(quality=Quality(training=self.quality, test=self.test_quality))
 
     @property
     def test_rules(self) -> str:
         """What gray test images are."""
-        made = "MATLAB's Y of colour files" if self.channels == 1 else ""
+        made = "MATLAB's Y of colour files" if self.channels == 1 and self.root else ""
         return ", ".join(filter(None, [super().test_rules, made]))
 
     def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
@@ -140,11 +118,3 @@ class JPEGModule(RestorationModule):
 
 def _compressed(clean: Tensor, name: str, *, quality: int) -> Tensor:
     return compress(clean, quality)
-
-
-def _qualities(quality: int | Sequence[int]) -> list[int]:
-    return list(quality) if isinstance(quality, Sequence) else [quality]
-
-
-def _valid(qualities: Sequence[object]) -> bool:
-    return bool(qualities) and all(isinstance(each, int) and 1 <= each <= 100 for each in qualities)

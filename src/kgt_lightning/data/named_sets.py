@@ -1,0 +1,61 @@
+"""Image sets by their names below the data root, and which photographs of them are held out."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kgt_lightning.data.catalogue import describe_missing
+from kgt_lightning.data.photographs import Photograph, PhotographSet
+
+log = logging.getLogger(__name__)
+
+
+def named_sets(
+    names: Sequence[str], *, root: str, key: str, read: Callable[[Path], PhotographSet]
+) -> list[PhotographSet]:
+    """The sets of these names.
+
+    Args:
+        names: folders or files below the root, or paths.
+        root: folder that holds the sets.
+        key: what the names are for, train or test; errors name it.
+        read: finds the photographs of one.
+
+    Raises:
+        ValueError: if the root or a set is missing; a known one is explained.
+
+    """
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"data_root={folder} is no folder: name the folder that holds {', '.join(names)}")
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing:
+        there = ", ".join(sorted(each.name for each in folder.iterdir() if each.is_dir())) or "no folders"
+        about = [each for each in map(describe_missing, missing) if each]
+        raise ValueError(
+            f"data_root={folder} lacks {', '.join(missing)}, it holds {there}: "
+            + "; ".join([f"choose folders with data.{key}=[...]", *about])
+        )
+    return [read(folder / name) for name in names]
+
+
+def held_out(
+    photographs: Sequence[Photograph], *, number: int, where: str
+) -> tuple[tuple[Photograph, ...], tuple[Photograph, ...]]:
+    """The photographs to train on, and some to validate: evenly spaced, so that both are varied.
+
+    Args:
+        photographs: in the order of their names.
+        number: to hold out, but at least one and at most an eighth.
+        where: they come from, for the error.
+
+    Raises:
+        ValueError: if there are fewer than two.
+
+    """
+    if len(photographs) < 2:
+        raise ValueError(f"{where} holds one photograph: two are the least, one to train on and one to validate")
+    number = max(1, min(number, len(photographs) // 8))
+    kept = {len(photographs) * (2 * i + 1) // (2 * number) for i in range(number)}
+    train = tuple(each for i, each in enumerate(photographs) if i not in kept)
+    return train, tuple(each for i, each in enumerate(photographs) if i in kept)

@@ -1,0 +1,104 @@
+"""Command: a folder of runs as one page, with its main table as CSV and Markdown.
+
+python -m kgt_lightning.report outputs/denoise
+python -m kgt_lightning.report outputs/denoise --compare k=64 k=256 --output talk
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from kgt_lightning.report.comparison import compare
+from kgt_lightning.report.page import heading, make_page
+from kgt_lightning.report.runs import read_runs
+from kgt_lightning.report.tables import as_csv, as_markdown
+
+PAGE = "index.html"
+_FILES = re.compile(r'<meta name="kgt_lightning.report" content="([^"]*)">')
+
+
+def report(folder: Path, *, output: Path, title: str | None, compare_images: Sequence[str]) -> Path:
+    """Path of the page that was written into the output folder, ``runs.csv`` and ``runs.md`` beside it.
+
+    Runs of another task or protocol get a table of their own, also as CSV: ``runs_2.csv`` and so on. Files of an
+    earlier report are replaced.
+
+    Raises:
+        ValueError: if there is no run that can be read, or a file that is no report's is in the way.
+
+    """
+    runs, left_out = read_runs(folder)
+    for damaged in left_out:
+        print(f"left out: {damaged.path}: {damaged.reason}", file=sys.stderr)  # noqa: T201
+    if not runs:
+        raise ValueError(f"{folder} holds no run that can be read: the {len(left_out)} found are damaged")
+    comparisons = compare(runs)
+    texts = {"runs.md": "\n".join(as_markdown(each) for each in comparisons)}
+    for number, each in enumerate(comparisons, start=1):
+        texts["runs.csv" if number == 1 else f"runs_{number}.csv"] = as_csv(each)
+    names = [PAGE, *texts]
+    earlier = _earlier(output)
+    for name in names:
+        if (output / name).exists() and name not in earlier:
+            raise ValueError(f"{output / name} is not of an earlier report: name another folder with --output")
+    if title is None:
+        title = heading(comparisons[0]) if len(comparisons) == 1 else f"Runs of {folder.resolve().name}"
+    texts[PAGE] = make_page(comparisons, left_out, title=title, files=" ".join(names), compare=compare_images)
+
+    output.mkdir(parents=True, exist_ok=True)
+    for name in earlier - texts.keys():
+        (output / name).unlink(missing_ok=True)
+    for name, content in texts.items():
+        part = output / f"{name}.part"
+        part.write_text(content, encoding="utf-8")
+        part.replace(output / name)
+    return output / PAGE
+
+
+def _earlier(output: Path) -> set[str]:
+    """Names of the files of an earlier report in the folder."""
+    page = output / PAGE
+    found = _FILES.search(page.read_text(encoding="utf-8", errors="replace")) if page.is_file() else None
+    names = found.group(1).split() if found else []
+    return {name for name in names if name == PAGE or re.fullmatch(r"runs(_\d+)?\.(csv|md)", name)}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that leaves it to the command to say what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (--help shows what is)" if "required" not in message else message)
+
+
+def main() -> None:
+    """Command-line entry; a mistake ends in one line and exit code 2."""
+    parser = _Parser(prog="python -m kgt_lightning.report", description="A folder of runs as one page.")
+    parser.add_argument("folder", type=Path, help="folder that holds runs, at any depth")
+    parser.add_argument("--output", type=Path, help="folder of the report, by default report/ in the folder of runs")
+    parser.add_argument("--title", help="of the page, by default the task and what varies")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        default=(),
+        metavar=("FIRST", "SECOND"),
+        help="two runs whose images are compared, by name, folder or number in the table; by default first and best",
+    )
+    try:
+        given = parser.parse_args()
+        page = report(
+            given.folder,
+            output=given.output or given.folder / "report",
+            title=given.title,
+            compare_images=given.compare,
+        )
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    print(page)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

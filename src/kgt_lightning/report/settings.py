@@ -1,0 +1,111 @@
+"""The settings in which runs differ, and names of the runs that say them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kgt_lightning.report.runs import Run
+
+LONGEST_NAME = 4
+"""Settings in a name; of runs that differ in more, the overrides that were typed say it shorter."""
+
+_BOOKKEEPING = re.compile(
+    r"(run|run_dir|resume|data_root|hydra|logger|experiment)(\.|$)"  # where a run is kept, not what it computes
+    r"|.*(^|\.)(root|cache_dir|folder|dirpath|save_dir)$"
+    r"|(.*\.)?_partial_$"
+)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted key, without those that say where a run is kept; a list is one value."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if _BOOKKEEPING.match(name):
+            continue
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """For each setting in which the runs differ, its value in every run, None where it is missing.
+
+    Runs without a configuration do not take part. Of a setting that is copied to other places of the configuration
+    under the same name, such as model.k to module.backbone.k, the shortest key stands for all.
+    """
+    flat = [flatten(run.config) for run in runs]
+    keys = dict.fromkeys(key for each in flat for key in each)
+    values = {key: [each.get(key) for each in flat] for key in keys}
+    found: dict[tuple[str, str], str] = {}
+    for key, of_key in values.items():
+        if len({repr(value) for value, each in zip(of_key, flat, strict=True) if each}) < 2:
+            continue
+        copies = (_leaf(key), repr(of_key))
+        if copies not in found or key.count(".") < found[copies].count("."):
+            found[copies] = key
+    return {key: values[key] for key in values if key in found.values()}
+
+
+def shared(runs: Sequence[Run]) -> dict[str, Any]:
+    """The settings that are the same in all runs that have a configuration."""
+    flat = [flatten(run.config) for run in runs if run.config]
+    if not flat:
+        return {}
+    return {key: value for key, value in flat[0].items() if all(key in each and each[key] == value for each in flat)}
+
+
+def names(runs: Sequence[Run], settings: Mapping[str, Sequence[Any]]) -> list[str]:
+    """A name for each run, all different: the settings in which it differs, else its path."""
+    typed = _differing_overrides(runs)
+    found = []
+    for index, run in enumerate(runs):
+        parts = [f"{short(key, settings)}={text(of_key[index])}" for key, of_key in settings.items()]
+        if len(parts) > LONGEST_NAME and typed[index]:
+            parts = typed[index]
+        if not run.config:
+            parts = [run.path] if run.k is None else [run.path, f"k={text(run.k)}"]
+        found.append(" ".join(parts) or run.path)
+    return [name if found.count(name) == 1 else f"{name} ({run.path})" for name, run in zip(found, runs, strict=True)]
+
+
+def short(key: str, keys: Mapping[str, Any]) -> str:
+    """Last part of a key, with the part before it where another of the keys ends the same."""
+    leaf = _leaf(key)
+    if sum(_leaf(each) == leaf for each in keys) > 1:
+        return ".".join(key.removesuffix("._target_").split(".")[-2:])
+    return leaf
+
+
+def text(value: Any) -> str:
+    """A value as it would be typed; a class by its name."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{','.join(text(each) for each in value)}]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str) and value.startswith("kgt_lightning."):
+        return value.rpartition(".")[2]
+    return str(value)
+
+
+def natural(name: str) -> list[tuple[int, float, str]]:
+    """Key to sort names so that k=64 comes before k=128."""
+    parts = re.findall(r"\d+\.?\d*(?:e[+-]?\d+)?|\D+", name)
+    return [(0, float(part), "") if part[0].isdigit() else (1, 0.0, part) for part in parts]
+
+
+def _leaf(key: str) -> str:
+    return key.removesuffix("._target_").rpartition(".")[2]
+
+
+def _differing_overrides(runs: Sequence[Run]) -> list[list[str]]:
+    """Of each run the overrides that not all runs were given, without those that say where it is kept."""
+    given = [
+        [each for each in run.overrides if not _BOOKKEEPING.match(each.lstrip("+~").partition("=")[0])] for run in runs
+    ]
+    common = set.intersection(*(set(each) for each in given)) if given else set()
+    return [[each for each in own if each not in common] for own in given]
