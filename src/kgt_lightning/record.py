@@ -29,6 +29,8 @@ NOT_SHAPING = (
     "logger",
     "callbacks.last",
     "callbacks.panels",
+    "callbacks.key_graphs",
+    "callbacks.gradient_norm",
     "callbacks.progress",
     "callbacks.speed",
     "data.cache_dir",
