@@ -15,6 +15,8 @@ from lightning.pytorch.callbacks import Callback
 
 from kgt_lightning.train import train
 
+pytestmark = pytest.mark.slow
+
 STEPS = 12
 ARGUMENTS = (
     f"trainer.max_steps={STEPS}",
@@ -174,7 +176,6 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(tiny, whole, tmp_p
     assert_same(tmp_path, whole)
 
 
-@pytest.mark.slow
 def test_workers_outlive_an_interrupt_of_all_processes(command, whole, tmp_path):
     folder = tmp_path / "run"
     code = command(folder, "data.workers=2", *kill(7, number=int(signal.SIGINT), group="true")).wait(280)
@@ -186,7 +187,6 @@ def test_workers_outlive_an_interrupt_of_all_processes(command, whole, tmp_path)
     assert_same(folder, whole)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_processes_one_of_which_is_killed_or_told_to_stop(command, tmp_path):
     two = ("trainer.devices=2", "trainer.strategy=ddp")
