@@ -189,7 +189,7 @@ def test_workers_outlive_an_interrupt_of_all_processes(command, whole, tmp_path)
 
 @pytest.mark.timeout(900)
 def test_two_processes_one_of_which_is_killed_or_told_to_stop(command, tmp_path):
-    two = ("trainer.devices=2", "trainer.strategy=ddp")
+    two = ("trainer=ddp", "trainer.devices=2")
     alone, folder = command(tmp_path / "whole", *two), tmp_path / "run"
     assert command(folder, *two, *kill(4, rank=1)).wait(280) != 0
     assert alone.wait(280) == 0
