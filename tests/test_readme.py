@@ -6,20 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from kgt_lightning.data.__main__ import parser
+from kgt_lightning.data import __main__ as data
+from kgt_lightning.report import __main__ as report
 
 README = Path(__file__).parents[1] / "README.md"
 COMMANDS = re.findall(r"^\s*(?:\S*/)?python -m kgt_lightning\.(\w+)[ \t]*(.*)$", README.read_text(), re.MULTILINE)
 
 
 def test_the_readme_shows_every_command():
-    assert {name for name, _ in COMMANDS} >= {"train", "evaluate", "restore", "describe", "data"}
+    assert {name for name, _ in COMMANDS} >= {"train", "evaluate", "restore", "describe", "data", "report"}
 
 
 @pytest.mark.parametrize(("name", "arguments"), COMMANDS, ids=[" ".join(each) for each in COMMANDS])
 def test_commands_compose(composed, name, arguments):
-    if name == "data":  # takes words, not settings
-        assert parser().parse_args(shlex.split(arguments, comments=True)).command in arguments
+    if name in ("data", "report"):  # take words, not settings
+        {"data": data, "report": report}[name].parser().parse_args(shlex.split(arguments, comments=True))
         return
     given = [each for each in shlex.split(arguments, comments=True) if each != "-m"]
     if name in ("evaluate", "restore"):  # changes to what a checkpoint holds

@@ -73,21 +73,26 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(f"{message} (--help shows what is)" if "required" not in message else message)
 
 
-def main() -> None:
-    """Command-line entry; a mistake ends in one line and exit code 2."""
-    parser = _Parser(prog="python -m kgt_lightning.report", description="A folder of runs as one page.")
-    parser.add_argument("folder", type=Path, help="folder that holds runs, at any depth")
-    parser.add_argument("--output", type=Path, help="folder of the report, by default report/ in the folder of runs")
-    parser.add_argument("--title", help="of the page, by default the task and what varies")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Parser of the arguments."""
+    arguments = _Parser(prog="python -m kgt_lightning.report", description="A folder of runs as one page.")
+    arguments.add_argument("folder", type=Path, help="folder that holds runs, at any depth")
+    arguments.add_argument("--output", type=Path, help="folder of the report, by default report/ in the folder of runs")
+    arguments.add_argument("--title", help="of the page, by default the task and what varies")
+    arguments.add_argument(
         "--compare",
         nargs=2,
         default=(),
         metavar=("FIRST", "SECOND"),
         help="two runs whose images are compared, by name, folder or number in the table; by default first and best",
     )
+    return arguments
+
+
+def main() -> None:
+    """Command-line entry; a mistake ends in one line and exit code 2."""
     try:
-        given = parser.parse_args()
+        given = parser().parse_args()
         page = report(
             given.folder,
             output=given.output or given.folder / "report",
