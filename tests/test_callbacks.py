@@ -1,8 +1,10 @@
 import logging
 
+import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kgt_lightning.callbacks import side_by_side
+from kgt_lightning.callbacks import GradientNorm, KeyGraphPanels, side_by_side
 from kgt_lightning.train import train
 
 
@@ -21,4 +23,34 @@ def test_the_speed_of_a_run_is_logged_without_its_validation(tiny, tmp_path, cap
     train(tiny(tmp_path, "trainer.max_steps=4", "trainer.val_check_interval=2"))
     assert "trained on 8 samples, " in caplog.text
     header = (tmp_path / "train.csv").read_text().splitlines()[0]
-    assert set(header.split(",")) == {"step", "loss", "k", "lr", "samples_per_second"}
+    assert set(header.split(",")) == {"step", "loss", "k", "lr", "samples_per_second", "gradient_norm"}
+
+
+def test_the_norm_of_the_gradient_is_that_of_all_weights_together(monkeypatch):
+    module = torch.nn.Linear(2, 1)
+    module.weight.grad, module.bias.grad = torch.tensor([[1.0, 2.0]]), torch.tensor([2.0])
+    logged = {}
+    monkeypatch.setattr(module, "log", logged.__setitem__, raising=False)
+    GradientNorm().on_before_optimizer_step(None, module, None)
+    assert logged["train/gradient_norm"] == 3
+
+
+def test_key_graphs_are_drawn_and_the_training_does_not_notice(tiny, tmp_path):
+    arguments = ("trainer.max_steps=2", "trainer.val_check_interval=1", "logger=tensorboard")
+    train(tiny(tmp_path / "without", *arguments))
+    train(tiny(tmp_path / "with", *arguments, "callbacks=key_graphs"))
+    losses = [
+        [line.split(",")[1] for line in (tmp_path / name / "train.csv").read_text().splitlines()]
+        for name in ("with", "without")
+    ]
+    assert losses[0] == losses[1]
+    assert sorted(path.relative_to(tmp_path / "with").as_posix() for path in tmp_path.glob("with/key_graphs/*/*")) == [
+        f"key_graphs/step_000000{step}/{name}.png" for step in (1, 2) for name in ("neighbours", "statistics")
+    ]
+    events = EventAccumulator(str(tmp_path / "with" / "tensorboard")).Reload()
+    assert {"key_graphs/neighbours", "key_graphs/statistics"} < set(events.Tags()["images"])
+
+
+def test_a_point_outside_the_image_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"points has \[0.5, 3\]: a point is \[down, across\], each in 0\.\.1"):
+        KeyGraphPanels(folder=str(tmp_path), image=0, size=64, points=[[0.5, 3]])

@@ -1,6 +1,17 @@
-import pytest
+import json
+import subprocess
+import sys
+from pathlib import Path
 
-from kgt_lightning.loggers import AppendingCSV
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from kgt_lightning import train
+from kgt_lightning.loggers import AppendingCSV, readable_name
+from kgt_lightning.schema import check_types
+
+SWEEP = Path(__file__).parents[1] / "experiments" / "wandb" / "sweep.yaml"
 
 
 def test_rows_are_appended_also_by_a_later_logger(tmp_path):
@@ -49,16 +60,87 @@ def test_steps_rise_whatever_an_earlier_logger_left(tmp_path, left):
     assert rows == ["step,loss", *(["1,0.5"] if "0.5" in left else []), "2,0.25", "3,0.125"]
 
 
-@pytest.mark.slow
-def test_wandb_is_offline_without_an_account_and_ends_with_each_job(run_command, tiny_arguments, tmp_path, monkeypatch):
-    from kgt_lightning import train
+@pytest.mark.parametrize(
+    ("folder", "overrides", "name"),
+    [
+        ("outputs/sr/mine", ["run=mine", "model.k=64"], "mine"),
+        ("outputs/sweeps/s/k=64,seed=1", ["model.k=64", "seed=1", "trainer.max_steps=9"], "k=64,seed=1"),
+        (
+            "outputs/sr/2026-01-02_03-04-05",
+            ["logger=wandb", "data_root=/sets", "~callbacks.ema"],
+            "2026-01-02_03-04-05",
+        ),
+        ("outputs/sr/2026-01-02_03-04-05", ["task=sr", "model.k=64", "+seed=1", "logger=wandb"], "sr k=64 seed=1"),
+    ],
+)
+def test_the_name_of_a_run_says_what_was_set(folder, overrides, name):
+    assert readable_name(folder, overrides) == name
 
+
+def test_the_sweep_of_weights_and_biases_calls_commands_that_compose(composed):
+    """As its agent does: a value for every parameter, put in the place of the last macro of the command."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+    sweep = yaml.safe_load(SWEEP.read_text())
+    values = {
+        name: {"value": value}
+        for name, each in sweep["parameters"].items()
+        for value in [each["values"][-1] if "values" in each else each["max"]]
+    }
+    filled = {"${env}": ["/usr/bin/env"], "${interpreter}": ["python"], "${program}": [sweep["program"]]}
+    filled["${args_no_hyphens}"] = create_sweep_command_args({"args": values})["args_no_hyphens"]
+    line = [word for each in sweep["command"] for word in filled.get(each, [each])]
+    assert line[:4] == ["/usr/bin/env", "python", "-m", "kgt_lightning.train"]
+    config = composed("train", *line[4:], "run_dir=run", "run=test")
+    check_types(config)
+    for name, each in values.items():
+        assert OmegaConf.select(config, name) == each["value"]
+    assert "wandb" in config.logger
+
+
+def records(run, kind):
+    """Records of a kind in a run at Weights & Biases that was kept offline."""
+    command = [Path(sys.executable).with_name("wandb"), "leet", "inspect", "--json", run]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    return [line[kind] for line in map(json.loads, lines) if kind in line]
+
+
+@pytest.fixture
+def no_account(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
-    arguments = ("logger=wandb", "trainer.max_steps=1", "model.k=4,8", "hydra.sweep.dir=sweep")
-    code, _, errors = run_command(train.main, "-m", *tiny_arguments, *arguments)
+
+
+@pytest.mark.slow
+def test_wandb_without_an_account_keeps_one_whole_run_for_each_job(run_command, tiny_arguments, tmp_path, no_account):
+    arguments = ("logger=wandb", "logger.wandb.group=study", "callbacks=key_graphs", "trainer.max_steps=1")
+    code, _, errors = run_command(train.main, "-m", *tiny_arguments, *arguments, "model.k=4,8", "hydra.sweep.dir=jobs")
     assert code == 0, errors
-    for job in ("0", "1"):
-        assert len(list((tmp_path / "sweep" / job / "wandb").glob("offline-run-*"))) == 1
+    for k, folder in zip((4, 8), sorted(path.parent for path in tmp_path.glob("jobs/*/wandb")), strict=True):
+        [run] = (folder / "wandb").glob("offline-run-*")
+        [begun] = records(run, "run")
+        assert (begun["run_group"], begun["job_type"], begun["display_name"]) == ("study", "train", folder.name)
+        assert begun["tags"] == ["denoise", "kgt_nano"]
+        settings = next(each["update"] for each in records(run, "config") if "model" in each["update"])
+        assert settings["model"]["k"] == k
+        assert settings["module"]["backbone"]["k"] == k, "the configuration is resolved"
+        logged = [each["item"] for each in records(run, "history")]
+        names = {name for item in logged for name in item}
+        assert names >= {"train/loss", "train/lr", "train/gradient_norm", "train/samples_per_second", "val/psnr"}
+        assert names >= {"test/CBSD68_sigma=25_psnr", "test/CBSD68_sigma=25_ssim"}
+        assert sum("train/loss" in item for item in logged) == 1
+        media = {file.parent.name for file in (run / "files" / "media" / "images").rglob("*.png")}
+        assert media == {"panels", "key_graphs"}
+        [table] = (run / "files" / "media" / "table").rglob("*.json")
+        assert json.loads(table.read_text())["columns"][:3] == ["test_set", "image", "psnr"]
+        assert [each["exit_code"] for each in records(run, "exit")] == [0]
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_stays_one_run_at_wandb(run_command, tiny_arguments, tmp_path, no_account):
+    for arguments in (["trainer.max_steps=1"], ["trainer.max_steps=2", "resume=true"]):
+        assert run_command(train.main, *tiny_arguments, "logger=wandb", "run=mine", *arguments)[0] == 0
+    runs = list((tmp_path / "outputs" / "denoise" / "mine" / "wandb").glob("offline-run-*"))
+    assert len({run.name.rpartition("-")[2] for run in runs}) == 1

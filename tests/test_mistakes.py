@@ -53,7 +53,7 @@ def check_answer(result, expected):
         ("data.sigma={lo:5,high:50}", "must be a range {low:5,high:50}"),
         ("data.train=BSD400", r"data.train=BSD400 must be a list"),
         ("data_root=/nowhere", "data_root=/nowhere is no folder.*BSD400"),
-        ("module.loss=l3", "module.loss='l3' must be one of l1, charbonnier"),
+        ("module.loss=l3", "module.loss='l3' must be one of l1, charbonnier, smooth_l1, mse"),
         ("protocol=foo", "protocol='foo' must be one of swinir, grl"),
         ("module.scoring.crops=[-1]", r"module.scoring.crops=\[-1\] must list border widths of 0 or more"),
         ("module.scoring.crops=[1000]", "crop=1000 must lie in"),

@@ -25,7 +25,7 @@ def test_no_image_has_no_scores():
 
 
 def test_losses_are_those_of_public_implementations(reference, read_reference):
-    names = {"l1": "l1", "smooth_l1": "smooth_l1_beta1", "charbonnier": "charbonnier_grl_eps1e-3"}
+    names = {"l1": "l1", "mse": "mse", "smooth_l1": "smooth_l1_beta1", "charbonnier": "charbonnier_grl_eps1e-3"}
     assert set(names) == set(LOSSES)
     cases = [
         case

@@ -44,7 +44,7 @@ def test_a_run_leaves_checkpoints_curves_panels_and_results(tiny, tmp_path):
     assert all(15 < float(row["psnr"]) < 40 for row in rows)
     panels = sorted(tmp_path.glob("panels/*/*.png"))
     assert [panel.parent.name for panel in panels] == ["step_0000002", "step_0000004"]
-    assert read_image(panels[0]).pixels.shape == (3, 32, 3 * 32 + 2 * 4)
+    assert read_image(panels[0]).pixels.shape == (3, 32, 4 * 32 + 3 * 4)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["means"]["CBSD68 sigma=25"]["psnr"] == psnr
     assert results["means"]["CBSD68 sigma=25"]["images"] == 3

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from kgt_lightning.data.samples import Sample
-from kgt_lightning.images import Picture, write_image
+from kgt_lightning.images import Picture, read_image, write_image
+from kgt_lightning.key_graphs.capture import captured
+from kgt_lightning.key_graphs.pictures import draw_neighbours, draw_statistics
 from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.tiling import pad_to_multiple
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +38,15 @@ class ConfigInCheckpoint(Callback):
 
 
 class Panels(Callback):
-    """Pictures degraded | restored | clean of the first validation images, as PNG files and to the logger."""
+    """Pictures degraded | restored | clean | error of the first validation images, as PNG files and to the loggers.
 
-    def __init__(self, *, folder: str, images: int) -> None:
+    The error is |restored - clean|, its mean over the channels, times ``error_scale``: 1/error_scale and more is white.
+    """
+
+    def __init__(self, *, folder: str, images: int, error_scale: float) -> None:
         self.folder = Path(folder)
         self.images = images
+        self.error_scale = error_scale
 
     def on_validation_batch_end(
         self,
@@ -53,20 +62,104 @@ class Panels(Callback):
             return
         assert isinstance(pl_module, RestorationModule)
         assert isinstance(batch, Sample)
-        panel = side_by_side(pl_module.baseline(batch.degraded)[0], outputs[0], batch.clean[0])
+        restored, clean = outputs[0].float(), batch.clean[0]
+        error = (restored - clean).abs().mean(0, keepdim=True).expand_as(clean) * self.error_scale
+        panel = side_by_side(pl_module.baseline(batch.degraded)[0], restored, clean, error)
         file = self.folder / f"step_{trainer.global_step:07d}" / f"{batch.name.replace('/', '_')}.png"
         write_image(file, Picture(pixels=panel))
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image(f"panels/{batch.name}", [str(file)], caption=["degraded | restored | clean"])
-            elif isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(f"panels/{batch.name}", panel, trainer.global_step)
+        caption = f"degraded | restored | clean | {self.error_scale:g} x |restored - clean|"
+        log_picture(trainer, f"panels/{batch.name}", file, caption=caption)
+
+
+def log_picture(trainer: lightning.Trainer, name: str, file: Path, *, caption: str) -> None:
+    """Give a PNG file to the loggers that take pictures."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(name, [str(file)], caption=[caption])
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(name, read_image(file).pixels, trainer.global_step)
 
 
 def side_by_side(*pictures: Tensor, gap: int = 4) -> Tensor:
     """Pictures [C, H, W] in one row with white between them, clamped to [0, 1]."""
     apart = [F.pad(picture.detach().float().cpu().clamp(0, 1), (0, gap), value=1.0) for picture in pictures]
     return torch.cat(apart, dim=-1)[..., :-gap]
+
+
+class KeyGraphPanels(Callback):
+    """Pictures of the Key-Graphs of a validation image at every validation: neighbours of chosen nodes, and statistics.
+
+    They come from a forward pass of their own over the central part of the image; training is not touched.
+
+    Args:
+        folder: for the pictures.
+        image: number of the validation image.
+        size: side in pixels of its central part, as the network is given it; cut down to whole windows.
+        points: vertical and horizontal places in it, from 0 to 1, of the nodes whose neighbours are drawn.
+
+    """
+
+    def __init__(self, *, folder: str, image: int, size: int, points: Sequence[Sequence[float]]) -> None:
+        for point in points:
+            if len(point) != 2 or not all(0 <= place <= 1 for place in point):
+                raise ValueError(
+                    f"callbacks.key_graphs.points has {list(point)}: a point is [down, across], each in 0..1"
+                )
+        self.folder = Path(folder)
+        self.image = image
+        self.size = size
+        self.points = [(point[0], point[1]) for point in points]
+
+    def on_validation_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw."""
+        if batch_idx != self.image or trainer.sanity_checking:
+            return
+        assert isinstance(pl_module, RestorationModule)
+        network, multiple = pl_module.network, pl_module.network.backbone.multiple
+        side = max(self.size // multiple, 1) * multiple
+        # Padded here, so that the picture has the size that the stages see.
+        image = pad_to_multiple(central_part(pl_module.network_input(batch.degraded), side), multiple)
+        # In all processes: weights may be shared among them.
+        with captured(network.backbone) as graphs:
+            network(image)
+        if not trainer.is_global_zero:
+            return
+        folder = self.folder / f"step_{trainer.global_step:07d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        draw_neighbours(image[0], graphs, self.points, folder / "neighbours.png")
+        draw_statistics(graphs, folder / "statistics.png")
+        k, name = graphs[0].neighbours.shape[1], batch.name
+        log_picture(
+            trainer, "key_graphs/neighbours", folder / "neighbours.png", caption=f"{name}: k={k} neighbours of a node"
+        )
+        log_picture(trainer, "key_graphs/statistics", folder / "statistics.png", caption=f"{name}: k={k}")
+
+
+def central_part(image: Tensor, side: int) -> Tensor:
+    """Central part of an image [B, C, H, W], its sides at most this long."""
+    top, left = (max(length - side, 0) // 2 for length in image.shape[-2:])
+    return image[..., top : top + side, left : left + side]
+
+
+class GradientNorm(Callback):
+    """Logs the norm of the whole gradient as it is before clipping."""
+
+    def on_before_optimizer_step(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Log."""
+        gradients = [each.grad for each in pl_module.parameters() if each.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        # Of weights that are shared among devices each has a part.
+        pl_module.log("train/gradient_norm", norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
 class Speed(Callback):

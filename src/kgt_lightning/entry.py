@@ -61,6 +61,12 @@ def sweep_name(name: str | None) -> str:
     return name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
+def chosen(group: str) -> str | None:
+    """Name of the file that was chosen from a group of conf/, None if it is not known."""
+    return HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
+
+
+OmegaConf.register_new_resolver("chosen", chosen, replace=True)
 # The cache keeps the answer the same for the whole process.
 OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)

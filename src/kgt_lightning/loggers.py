@@ -2,11 +2,13 @@
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
@@ -104,8 +106,20 @@ def cut_logs(loggers: Sequence[Logger], *, step: int) -> None:
             logger.cut(step=step)
 
 
-def weights_and_biases(*, project: str, name: str, group: str | None, tags: list[str], folder: str) -> WandbLogger:
-    """Logger to Weights & Biases: online with an account, offline without one, to be sent later by ``wandb sync``."""
+def weights_and_biases(
+    *, project: str, name: str | None, group: str | None, job_type: str, tags: Sequence[str | None], folder: str
+) -> WandbLogger:
+    """Logger to Weights & Biases: online with an account, offline without one, to be sent later by ``wandb sync``.
+
+    Args:
+        project: at Weights & Biases.
+        name: of the run; None takes what was set on the command line, see :func:`readable_name`.
+        group: of runs, such as a sweep.
+        job_type: of the run inside the group.
+        tags: to find it by; None is left out.
+        folder: of the run; where it goes on, so does the run at Weights & Biases.
+
+    """
     import wandb
 
     mode = os.environ.get("WANDB_MODE")
@@ -116,7 +130,65 @@ def weights_and_biases(*, project: str, name: str, group: str | None, tags: list
     Path(folder).mkdir(parents=True, exist_ok=True)
     # What Lightning's own argument sets in the environment, wandb no longer reads after the login.
     given: dict[str, Any] = {"mode": "offline"} if offline else {}
-    return WandbLogger(project=project, name=name, group=group, tags=tags, save_dir=folder, offline=offline, **given)
+    before = sorted(Path(folder, "wandb").glob("*run-*-*"), key=lambda run: run.stat().st_mtime)
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return WandbLogger(
+        project=project,
+        name=name or readable_name(folder, overrides),
+        id=before[-1].name.rpartition("-")[2] if before else None,
+        group=group,
+        job_type=job_type,
+        tags=[tag for tag in tags if tag],
+        save_dir=folder,
+        offline=offline,
+        **given,
+    )
+
+
+NOT_NAMING = ("run", "resume", "sweep", "retry", "data_root", "logger", "callbacks", "hydra", "experiment")
+"""Arguments, or their sections, that say nothing about what a run is to find out."""
+
+
+def readable_name(folder: str, overrides: Sequence[str]) -> str:
+    """Name of a run: that of its folder, but ``sr k=64 seed=1`` for task=sr model.k=64 seed=1 in one named by the time.
+
+    Args:
+        folder: of the run.
+        overrides: arguments it was started with.
+
+    """
+    name = Path(folder).name
+    if not re.match(r"\d{4}-\d\d-\d\d_", name):
+        return name
+    pairs = [each.lstrip("+~").partition("=") for each in overrides]
+    said = [(key, value) for key, _, value in pairs if re.split("[./]", key)[0] not in NOT_NAMING]
+    return " ".join(value if key == "task" else f"{key.rpartition('.')[2]}={value}" for key, value in said) or name
+
+
+def log_results(
+    loggers: Sequence[Logger], *, means: Mapping[str, Mapping[str, float]], rows: Sequence[Mapping[str, Any]], step: int
+) -> None:
+    """Give the means over each test set to all loggers, and a table of the images to those that have tables.
+
+    Args:
+        loggers: of the run.
+        means: scores by test set.
+        rows: scores of every image, with the same columns.
+        step: that was reached.
+
+    """
+    # All at once: one row in a file.
+    values = {
+        f"test/{test_set.replace(' ', '_')}_{name}": value
+        for test_set, mean in means.items()
+        for name, value in mean.items()
+        if name != "images"
+    }
+    for logger in loggers:
+        logger.log_metrics(values, step=step)
+        if isinstance(logger, WandbLogger):
+            columns = list(rows[0])
+            logger.log_table("test/images", columns, [[row[name] for name in columns] for row in rows], step=step)
 
 
 @contextmanager

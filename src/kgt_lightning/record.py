@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import kgt_lightning
 from kgt_lightning.cost import count_flops
 from kgt_lightning.machine import commit, hardware, is_out_of_memory, process_peak_mb
 from kgt_lightning.mistakes import one_line
-from kgt_lightning.saving import LAST
+from kgt_lightning.saving import LAST, write_whole
 
 NOT_SHAPING = (
     "run",
@@ -29,6 +28,8 @@ NOT_SHAPING = (
     "logger",
     "callbacks.last",
     "callbacks.panels",
+    "callbacks.key_graphs",
+    "callbacks.gradient_norm",
     "callbacks.progress",
     "callbacks.speed",
     "data.cache_dir",
@@ -37,6 +38,7 @@ NOT_SHAPING = (
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",
+    "trainer.plugins",
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",
 )
@@ -84,14 +86,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write run.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "run.json", record)
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Write a file of which a reader, or a kill, never meets half."""
-    part = file.with_name(file.name + ".part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(part, file)
+    write_whole(folder / "run.json", json.dumps(record, indent=2) + "\n")
 
 
 def how_it_ended(error: BaseException) -> tuple[str, str]:
@@ -150,7 +145,7 @@ class RunRecord:
         if rank == 0:
             self.end(status, reason)
         elif self.folder.is_dir():
-            write_json(self.folder / f"rank{rank}.json", [status, reason])
+            write_whole(self.folder / f"rank{rank}.json", json.dumps([status, reason]) + "\n")
 
     def _asked_for(self, status: str) -> dict[str, Any]:
         """The whole record, empty where that is known later."""

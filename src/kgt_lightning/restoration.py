@@ -28,6 +28,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": F.l1_loss,
     "charbonnier": charbonnier,
     "smooth_l1": F.smooth_l1_loss,
+    "mse": F.mse_loss,
 }
 
 
@@ -68,7 +69,7 @@ class RestorationModule(lightning.LightningModule, ABC):
     Args:
         backbone: from image to features.
         scale: how many times larger the restored image is than the degraded one.
-        loss: ``l1``, ``charbonnier`` or ``smooth_l1``.
+        loss: ``l1``, ``charbonnier``, ``smooth_l1`` or ``mse``.
         optim: makes optimiser and scheduler.
         scoring: of validation and test images; its first column chooses the best checkpoint.
         self_ensemble: restores each image in its eight positions and averages: better by some hundredths of a decibel,

@@ -1,8 +1,8 @@
 """Scores of test images: as a table on the screen, and as JSON and CSV beside each other."""
 
 import csv
+import io
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from kgt_lightning.data.photographs import version
 from kgt_lightning.data.restoration import RestorationData, TestSet
 from kgt_lightning.published import comparison
 from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.saving import write_whole
 from kgt_lightning.scoring import Scoring
 
 
@@ -99,12 +100,12 @@ class Results:
             "means": {str(test_set): mean for test_set, mean in self.means().items()},
             "images": [score.row() for score in self.scores],
         }
-        _replace(folder / "results.json", json.dumps(content, indent=2) + "\n")
-        with (folder / "results.csv.part").open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(self.scores[0].row()))
-            writer.writeheader()
-            writer.writerows(score.row() for score in self.scores)
-        os.replace(folder / "results.csv.part", folder / "results.csv")
+        write_whole(folder / "results.json", json.dumps(content, indent=2) + "\n")
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, list(self.scores[0].row()), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(score.row() for score in self.scores)
+        write_whole(folder / "results.csv", table.getvalue())
 
 
 def run_test(trainer: lightning.Trainer, module: RestorationModule, data: RestorationData, *, task: str) -> Results:
@@ -140,9 +141,3 @@ def _title(name: str) -> str:
 def _pair(name: str, mean: Mapping[str, float]) -> list[str]:
     digits = 2 if name.startswith("psnr") else 4
     return [f"{mean[each]:.{digits}f}" for each in (f"degraded_{name}", name)]
-
-
-def _replace(file: Path, text: str) -> None:
-    part = file.with_name(file.name + ".part")
-    part.write_text(text)
-    os.replace(part, file)

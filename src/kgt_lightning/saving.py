@@ -1,4 +1,4 @@
-"""Checkpoint files that are whole or not there at all, and the one that a run goes on from."""
+"""Files of a run that are whole or not there at all, and the checkpoint that it goes on from."""
 
 import logging
 import os
@@ -38,6 +38,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             rename(aside, path)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file of which a reader, or a kill, never meets half."""
+    part = file.with_name(file.name + ".part")
+    part.write_text(text)
+    os.replace(part, file)
 
 
 def rename(file: Path, to: Path) -> None:

@@ -21,7 +21,7 @@ from kgt_lightning.curves import draw_curves
 from kgt_lightning.data.restoration import RestorationData
 from kgt_lightning.distributed import check_strategy, load_weights, processes_of
 from kgt_lightning.entry import command
-from kgt_lightning.loggers import cut_logs, finishing
+from kgt_lightning.loggers import cut_logs, finishing, log_results
 from kgt_lightning.record import recording
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.results import run_test
@@ -75,12 +75,10 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float:
                 draw_curves(folder)
                 results.show()
                 log.info("checkpoints, curves and panels are in %s", folder)
-            first = module.scoring.columns[0].name
-            for test_set, mean in means.items():
-                name = f"test/{str(test_set).replace(' ', '_')}_{first}"
-                for logger in trainer.loggers:
-                    logger.log_metrics({name: mean[first]}, step=trainer.global_step - 1)
-    return next(iter(means.values()))[first]
+            rows = [score.row() for score in results.scores]
+            by_set = {str(test_set): mean for test_set, mean in means.items()}
+            log_results(trainer.loggers, means=by_set, rows=rows, step=trainer.global_step - 1)
+    return next(iter(means.values()))[module.scoring.columns[0].name]
 
 
 def check_settings(config: DictConfig) -> None:

@@ -1,0 +1,1 @@
+"""The Key-Graphs of an image, as its stages build them: captured, counted, drawn."""
