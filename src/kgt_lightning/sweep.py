@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
