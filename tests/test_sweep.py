@@ -14,8 +14,9 @@ from hydra import compose, initialize_config_dir
 from lightning.pytorch.callbacks import Callback
 
 from kgt_lightning.entry import CONF_DIR
+from kgt_lightning.ledger import find_folders, go_on, is_settled, job_name, read_score
 from kgt_lightning.record import config_key, read_record, write_record
-from kgt_lightning.sweep import find_folders, go_on, is_settled, job_name, read_score, run_sweep, share
+from kgt_lightning.sweep import run_sweep, share
 from kgt_lightning.train import train
 
 
@@ -148,7 +149,7 @@ def test_a_sweep_survives_what_happens_to_its_jobs(tiny, tiny_arguments, tmp_pat
     """Two processes to a job: one is killed, one fails, one ends; then what is missing is run, in another order."""
     folder = tmp_path / "outputs" / "sweeps" / "mine"
     settings = ["trainer.val_check_interval=2", f"+callbacks.act._target_={__name__}.Act"]
-    start = [*tiny_arguments, *settings, "-m", "sweep=mine", "trainer=ddp", "trainer.devices=2"]
+    start = ["-m", *tiny_arguments, *settings, "sweep=mine", "trainer=ddp", "trainer.devices=2"]
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
 

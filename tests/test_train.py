@@ -165,6 +165,7 @@ def test_the_command_names_runs_and_resumes_the_newest(run_command, tiny_argumen
     assert list(losses(runs / "first")) == [1]
 
 
+@pytest.mark.slow
 def test_a_failed_job_of_a_multirun_does_not_stop_the_others(run_command, tiny_arguments, tmp_path):
     arguments = ("-m", *tiny_arguments, "trainer.max_steps=1", "model.k=99,4", "hydra.sweep.dir=sweep")
     code, _, errors = run_command(command.main, *arguments)

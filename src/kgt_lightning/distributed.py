@@ -156,7 +156,7 @@ def processes_of(
         over.set()
         for process in launcher.procs:
             with suppress(subprocess.TimeoutExpired):
-                process.wait(60)
+                process.wait(10)
     except RuntimeError as error:
         # A lost connection is one; it closes a moment before the process is gone.
         reason = None if is_out_of_memory(error) else _why_lost(launcher, folder, seconds=2)

@@ -1,9 +1,7 @@
 """Sweeps that survive: every job in a process of its own, found again by what shapes its result."""
 
-import json
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -21,37 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from kgt_lightning.ledger import Job, find_folders, is_settled, read_score
 from kgt_lightning.mistakes import MISTAKES, one_line
 from kgt_lightning.processes import start_job
-from kgt_lightning.record import (
-    FAILED,
-    FINISHED,
-    INTERRUPTED,
-    OUT_OF_MEMORY,
-    RUNNING,
-    RunRecord,
-    config_key,
-    read_record,
-    write_record,
-)
+from kgt_lightning.record import FAILED, FINISHED, INTERRUPTED, RUNNING, RunRecord, read_record, write_record
 from kgt_lightning.schema import check_types
 
 log = logging.getLogger(__name__)
 
 Process = subprocess.Popen[bytes]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One point of a sweep."""
-
-    name: str
-    folder: Path
-    config: DictConfig
-    """Composed, its folder filled in."""
-    hydra: DictConfig
-    """Section hydra of the same."""
-    overrides: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,79 +72,6 @@ def run_sweep(
             return [_outcome(job, earlier=done) for job, done in zip(jobs, settled, strict=True)]
     except Timeout:
         raise ValueError(f"{folder} is being run by another process: wait for it, or name another sweep") from None
-
-
-def is_settled(record: dict[str, Any] | None, retry: bool) -> bool:
-    """Whether nothing is to be done for a job with this record."""
-    if record is None:
-        return False
-    return record["status"] == FINISHED or (record["status"] in (FAILED, OUT_OF_MEMORY) and not retry)
-
-
-def go_on(config: DictConfig, folder: Path) -> float | None:
-    """Score of a job that is finished, or None, and then its configuration is set to resume what there is.
-
-    For launchers that know nothing of records and start every job: they number the folders.
-
-    Raises:
-        ValueError: if the job failed before and is not to be tried again, or the folder is that of another job.
-
-    """
-    record = read_record(folder)
-    if record is None:
-        return None
-    if record["key"] != config_key(config):
-        raise ValueError(f"{folder} holds another job ({' '.join(record['overrides'])}): name another sweep")
-    if record["status"] == FINISHED:
-        return read_score(folder)
-    if is_settled(record, config.retry):
-        raise ValueError(f"{record['status']} before: {record['error']}; retry=true tries again")
-    config.resume = True
-    return None
-
-
-def find_folders(configs: Sequence[DictConfig], *, folder: Path, swept: Sequence[Sequence[str]]) -> list[Job]:
-    """Jobs with the folders that hold their records, or else with new ones named after what was swept."""
-    records = {each.parent: read_record(each.parent) for each in sorted(folder.glob("*/run.json"))}
-    taken = set(records)
-    jobs: list[Job] = []
-    for config, chosen in zip((each.copy() for each in configs), swept, strict=True):
-        OmegaConf.set_struct(config, False)
-        hydra = config.pop("hydra")
-        overrides = list(hydra.overrides.task)
-        key = config_key(config)
-        # Jobs of the same key differ in what does not shape the result, such as the number of devices.
-        same = [where for where, record in records.items() if record and record["key"] == key and where in taken]
-        same.sort(key=lambda where: (records[where] or {})["overrides"] != overrides)
-        name = job_name(chosen)
-        place = same[0] if same else folder / name
-        if same:
-            taken.remove(place)
-            records.pop(place)
-        else:
-            number = 2
-            while place in taken or place in [job.folder for job in jobs]:
-                place, number = folder / f"{name}-{number}", number + 1
-        config.run_dir, config.run, config.sweep = str(place.absolute()), place.name, folder.name
-        jobs.append(Job(name=place.name, folder=place, config=config, hydra=hydra, overrides=overrides))
-    return jobs
-
-
-def job_name(swept: Sequence[str]) -> str:
-    """Short name of a folder: ``k=64,seed=1`` for model.k=64 seed=1."""
-    keys = [each.lstrip("+~").partition("=")[0] for each in swept]
-    leaves = [key.rpartition(".")[2] for key in keys]
-    parts = [
-        f"{leaf if leaves.count(leaf) == 1 else key}={each.partition('=')[2]}"
-        for each, key, leaf in zip(swept, keys, leaves, strict=True)
-    ]
-    return re.sub(r"[^\w.,=+-]+", "_", re.sub(r"[][{}'\" ]", "", ",".join(parts)))[:100].strip(".") or "job"
-
-
-def read_score(folder: Path) -> float:
-    """First score of the first test set in results.json."""
-    means = json.loads((folder / "results.json").read_text())["means"]
-    return float(next(iter(next(iter(means.values())).values())))
 
 
 def show(outcomes: Sequence[Outcome], *, folder: Path) -> None:

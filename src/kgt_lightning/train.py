@@ -21,12 +21,12 @@ from kgt_lightning.curves import draw_curves
 from kgt_lightning.data.restoration import RestorationData
 from kgt_lightning.distributed import check_strategy, load_weights, processes_of
 from kgt_lightning.entry import command
+from kgt_lightning.ledger import go_on
 from kgt_lightning.loggers import cut_logs, finishing, log_results
 from kgt_lightning.record import recording
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.results import run_test
 from kgt_lightning.saving import newest_intact
-from kgt_lightning.sweep import go_on
 
 log = logging.getLogger(__name__)
 
