@@ -50,7 +50,7 @@ def check_answer(result, expected):
         ("data.sigma=abc", "data.sigma=abc must be a number or a list"),
         ("data.sigma=[]", r"data.sigma=\[\] must be"),
         ("data.sigma={low:50,high:5}", "data.sigma={'low': 50, 'high': 5} must be a range"),
-        ("data.sigma={lo:5,high:50}", "must be a range {low:5,high:50}"),
+        ("data.sigma={lo:5,high:50}", "must be a range {low:15,high:50}"),
         ("data.train=BSD400", r"data.train=BSD400 must be a list"),
         ("data_root=/nowhere", "data_root=/nowhere is no folder.*BSD400"),
         ("module.loss=l3", "module.loss='l3' must be one of l1, charbonnier, smooth_l1, mse"),

@@ -22,7 +22,10 @@ def test_commands_compose(composed, name, arguments):
     if name in ("data", "report"):  # take words, not settings
         {"data": data, "report": report}[name].parser().parse_args(shlex.split(arguments, comments=True))
         return
-    given = [each for each in shlex.split(arguments, comments=True) if each != "-m"]
+    given = shlex.split(arguments, comments=True)
+    if "-m" in given:  # the first job of the sweep
+        given.remove("-m")
+        given = [each if "[" in each or "{" in each else each.partition(",")[0] for each in given]
     if name in ("evaluate", "restore"):  # changes to what a checkpoint holds
         given = [f"+{each}" if re.match(r"(data|model|module)\.", each) else each for each in given]
     composed(name, *given)

@@ -165,6 +165,8 @@ def _run(job: Job, running: list[Process], *, environment: dict[str, str]) -> No
         "output_subdir": subfolder,
         "job": {"name": "train", "env_set": job.hydra.job.env_set},
         "overrides": {"task": job.overrides},
+        # Which files the configuration was composed of can no longer be seen in it.
+        "runtime": {"choices": OmegaConf.to_container(job.hydra.runtime.choices)},
         "job_logging": OmegaConf.to_container(job.hydra.job_logging, resolve=False),
         "verbose": job.hydra.verbose,
     }
