@@ -17,8 +17,8 @@ from kgt_lightning.data.pairs import pairs_in, pairs_listed, part_in
 from kgt_lightning.data.photographs import PhotographSet, paired_set
 from kgt_lightning.data.restoration import RestorationData
 from kgt_lightning.data.samples import rng_for
+from kgt_lightning.degradations.camera import photographed
 from kgt_lightning.degradations.camera_shake import blur, kernel_size, shake_kernel, shake_path, to_linear, to_srgb
-from kgt_lightning.images import quantise
 from kgt_lightning.model import KGT, ResidualHead
 from kgt_lightning.restoration import RestorationModule
 
@@ -79,7 +79,7 @@ class CameraShake:
         image = to_srgb(blur(to_linear(clean), kernel)) if self.linear_light else blur(clean, kernel)
         if self.noise > 0:
             image += torch.from_numpy(rng.standard_normal(tuple(image.shape), dtype=np.float32)) * (self.noise / 255)
-        return quantise(image) / 255
+        return photographed(image.numpy())
 
     def _shaken_by_name(self, clean: Tensor, name: str, *, length: float) -> Tensor:
         return self.shaken(clean, length=length, rng=rng_for(name))
