@@ -25,6 +25,7 @@ from kgt_lightning.data.photographs import (
     bundled_set,
     folder_set,
     paired_set,
+    photograph_set,
     version,
 )
 from kgt_lightning.data.samples import Degradation, Patches, Sample, StepSampler, WholeImages, batch_of_one
@@ -144,7 +145,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
         A task overrides it if its sets have a layout of their own, give degraded images, or are read in another way for
         training than for tests.
         """
-        return folder_set(folder, channels=self.channels, repeat_gray=self.repeat_gray)
+        return photograph_set(folder, channels=self.channels, repeat_gray=self.repeat_gray)
 
     def degraded_in(self, folder: Path) -> PhotographSet:
         """Degraded images in a folder."""
@@ -204,8 +205,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             ValueError: naming the folder or the file, and the fix.
 
         """
-        assert self.train_and_validation
-        assert self.test_versions
+        assert self.train_and_validation and self.test_versions
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Batches of (degraded, clean) patches from the step at which the trainer stands to its last."""
