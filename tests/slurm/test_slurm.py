@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -68,6 +69,10 @@ def assert_same(run, whole):
     assert (record["status"], record["error"]) == ("finished", None)
 
 
+def assert_resumed(run):
+    assert re.search(r"going on from step [2-5]", (run / "train.log").read_text()), "begun anew, it would end the same"
+
+
 def number(run):
     return (run / "slurm_job").read_text().strip()
 
@@ -107,6 +112,7 @@ def test_a_job_that_is_cancelled_is_named_and_goes_on_at_the_next_start(sweep, c
     assert again.wait(SECONDS) == 0, again.log.read_text()
     assert "k=8 is in the queue" not in again.log.read_text()
     assert (folder / "k=8" / "run.json").stat().st_mtime_ns == before
+    assert_resumed(folder / "k=4")
     assert_same(folder / "k=4", whole["k=4"])
 
 
@@ -133,6 +139,7 @@ def test_jobs_that_go_back_into_the_queue_lose_nothing_though_nobody_waits_for_t
     assert second.wait(SECONDS) == 0, second.log.read_text()
     for job in JOBS:
         assert number(folder / job) == numbers[job]
+        assert_resumed(folder / job)
         assert_same(folder / job, whole[job])
 
 
@@ -149,4 +156,5 @@ def test_a_job_that_must_make_room_goes_back_into_the_queue(sweep, cluster, fold
     until(lambda: cluster.state(urgent) == "COMPLETED", seconds=60, what=cluster.queue)
     cluster.start_soon(job)
     assert start.wait(SECONDS) == 0, start.log.read_text()
+    assert_resumed(folder / "job")
     assert_same(folder / "job", whole["k=4"])
