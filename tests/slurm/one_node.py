@@ -110,8 +110,11 @@ class Cluster:
         )
 
     def start_soon(self, job):
-        """Two minutes pass until a job that went back into the queue is considered, unless it is told otherwise."""
-        self("scontrol", "update", f"JobId={job}", "StartTime=now")
+        """Two minutes pass until a job that went back into the queue is considered, unless it is told otherwise.
+
+        Started within the same second it fails: "Job credential revoked".
+        """
+        self("scontrol", "update", f"JobId={job}", "StartTime=now+5")
 
 
 def free_port():
