@@ -48,6 +48,7 @@ class RecordedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; the result of one that is not finished is an error that says what is missing."""
         # Hydra imports this file at the start of every command.
+        from kgt_lightning.record import is_shaping
         from kgt_lightning.sweep import run_sweep, show, what_is_missing
 
         self.check()
@@ -62,6 +63,9 @@ class RecordedLauncher(Launcher):
         # Of several arguments for the same key the last counts.
         last = {each.get_key_element(): each for each in given}
         fixed = {key for key, each in last.items() if not each.is_sweep_override()}
+        if len(job_overrides) == 1:
+            # Nothing is swept, but this may be one more job of a sweep: what shapes it says which.
+            fixed = {key for key in fixed if not is_shaping(key)}
         swept = [
             [each.input_line or "" for each in parsed if each.get_key_element() not in fixed]
             for parsed in (OverridesParser.create().parse_overrides(list(each)) for each in job_overrides)
