@@ -121,7 +121,7 @@ def test_what_is_run_again(status, retry, settled):
 
 def test_a_sweep_runs_in_one_process_at_a_time(jobs, tmp_path):
     with FileLock(tmp_path / ".lock"), pytest.raises(ValueError, match="is being run by another process"):
-        run_sweep(jobs("model.k=4"), folder=tmp_path, swept=[["model.k=4"]], at_once=1)
+        run_sweep(jobs("model.k=4"), folder=tmp_path, swept=[["model.k=4"]], run=list)
 
 
 def test_jobs_at_once_share_the_machine(monkeypatch):
