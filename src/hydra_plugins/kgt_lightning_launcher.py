@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 
 @dataclass
@@ -18,6 +18,7 @@ class OwnProcessConf:
 
     _target_: str = "hydra_plugins.kgt_lightning_launcher.OwnProcessLauncher"
     at_once: int = 1
+    table: bool = True
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="own_process", node=OwnProcessConf, provider="kgt_lightning")
@@ -31,8 +32,9 @@ class OwnProcessLauncher(Launcher):
     too, but starts all jobs at the same time.
     """
 
-    def __init__(self, *, at_once: int) -> None:
+    def __init__(self, *, at_once: int, table: bool) -> None:
         self.at_once = at_once
+        self.table = table
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what is needed to compose the jobs."""
@@ -42,6 +44,7 @@ class OwnProcessLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; the result of one that is not finished is an error that says what is missing."""
         # Hydra imports this file at the start of every command.
+        from kgt_lightning.pruning import SECTION
         from kgt_lightning.sweep import run_sweep, show, what_is_missing
 
         if not isinstance(self.at_once, int) or self.at_once < 1:
@@ -56,20 +59,22 @@ class OwnProcessLauncher(Launcher):
         given = OverridesParser.create().parse_overrides(list(self.config.hydra.overrides.task))
         # Of several arguments for the same key the last counts.
         last = {each.get_key_element(): each for each in given}
-        fixed = {key for key, each in last.items() if not each.is_sweep_override()}
+        fixed = {key for key, each in last.items() if not each.is_sweep_override()} | {f"++{SECTION}"}
         swept = [
             [each.input_line or "" for each in parsed if each.get_key_element() not in fixed]
             for parsed in (OverridesParser.create().parse_overrides(list(each)) for each in job_overrides)
         ]
         folder = Path(self.config.hydra.sweep.dir)
         outcomes = run_sweep(configs, folder=folder, swept=swept, at_once=self.at_once)
-        show(outcomes, folder=folder)
-        error = what_is_missing(outcomes, folder=folder)
+        if self.table:
+            show(outcomes, folder=folder)
         returns = []
         for each in outcomes:
             ret = JobReturn(overrides=each.job.overrides, cfg=each.job.config, status=JobStatus.COMPLETED)
+            # Where Hydra's own launchers say it.
+            ret.hydra_cfg = OmegaConf.create({"hydra": {"runtime": {"output_dir": str(each.job.folder)}}})
             ret.return_value = each.score
-            if each.score is None:
-                ret.status, ret.return_value = JobStatus.FAILED, error
+            if not each.settled:
+                ret.status, ret.return_value = JobStatus.FAILED, what_is_missing(outcomes, folder=folder)
             returns.append(ret)
         return returns

@@ -31,6 +31,7 @@ NOT_SHAPING = (
     "callbacks.key_graphs",
     "callbacks.gradient_norm",
     "callbacks.progress",
+    "callbacks.pruning",
     "callbacks.speed",
     "data.cache_dir",
     "data.workers",
@@ -47,7 +48,7 @@ NOT_SHAPING = (
 The folders of photographs are no such part: other photographs may lie there.
 """
 
-FINISHED, FAILED, OUT_OF_MEMORY = "finished", "failed", "out of memory"
+FINISHED, PRUNED, FAILED, OUT_OF_MEMORY = "finished", "pruned", "failed", "out of memory"
 RUNNING, INTERRUPTED = "running", "interrupted"
 
 
@@ -106,6 +107,8 @@ class RunRecord:
         self.folder = folder
         self.overrides = overrides
         self.content: dict[str, Any] = {}
+        self.pruned: str | None = None
+        """Why its search ended the run before its end, if it did."""
         self._since = time.monotonic()
 
     @rank_zero_only
@@ -203,4 +206,4 @@ def recording(config: DictConfig, folder: Path, *, overrides: list[str]) -> Iter
     except BaseException as error:
         record.end_with(error)
         raise
-    record.end(FINISHED, None)
+    record.end(FINISHED if record.pruned is None else PRUNED, record.pruned)

@@ -10,7 +10,8 @@ LONGEST_NAME = 4
 """Settings in a name; of runs that differ in more, the overrides that were typed say it shorter."""
 
 _BOOKKEEPING = re.compile(
-    r"(run|run_dir|resume|data_root|hydra|logger|experiment)(\.|$)"  # where a run is kept, not what it computes
+    # where a run is kept, not what it computes
+    r"(run|run_dir|sweep|resume|retry|data_root|hydra|logger|experiment|callbacks\.pruning)(\.|$)"
     r"|.*(^|\.)(root|cache_dir|folder|dirpath|save_dir)$"
     r"|(.*\.)?_partial_$"
 )
