@@ -1,6 +1,7 @@
 """Hydra's sweeper for searches, ``train -m hydra/sweeper=optuna``; Hydra finds its plugins in this package alone."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,9 +45,21 @@ class OptunaSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the launcher."""
         # Hydra imports this file at the start of every command.
+        from kgt_lightning.mistakes import one_line
         from kgt_lightning.schema import check_types
 
-        check_types(OmegaConf.create({"hydra": {"sweeper": config.hydra.sweeper}}))
+        if find_spec("optuna") is None:
+            raise ValueError("hydra/sweeper=optuna needs Optuna: pip install 'kgt-lightning[search]'")
+        try:
+            check_types(OmegaConf.create({"hydra": {"sweeper": config.hydra.sweeper}}))
+        except ImportError as error:
+            raise ValueError(f"hydra.sweeper: {one_line(error)}") from error
+        for name in ("n_trials", "n_jobs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"hydra.sweeper.{name}={getattr(self, name)} must be at least 1")
+        seed = self.sampler.get("seed")
+        if not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"hydra.sweeper.sampler.seed={seed} must be a whole number of at least 0")
         with open_dict(config):
             if "at_once" in config.hydra.launcher:
                 config.hydra.launcher.at_once = self.n_jobs
@@ -59,19 +72,10 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the search to its end."""
-        try:
-            from kgt_lightning.search import Search, corners, read_space
-        except ModuleNotFoundError as error:
-            if error.name != "optuna":
-                raise
-            message = "hydra/sweeper=optuna needs Optuna: pip install 'kgt-lightning[search]'"
-            raise ValueError(message) from None
         from kgt_lightning.record import config_key
         from kgt_lightning.schema import check_types
+        from kgt_lightning.search import Search, corners, read_space
 
-        for name in ("n_trials", "n_jobs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"hydra.sweeper.{name}={getattr(self, name)} must be at least 1")
         parser = OverridesParser.create(config_loader=self.loader)
         params = [f"{key}={value}" for key, value in self.params.items()]
         # Of several arguments for the same key the last counts.

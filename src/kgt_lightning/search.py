@@ -13,7 +13,15 @@ from typing import Any, Literal
 
 import numpy as np
 import optuna
-from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, RangeSweep, ValueType
+from hydra.core.override_parser.types import (
+    IntervalSweep,
+    Override,
+    OverrideType,
+    Quote,
+    QuotedString,
+    RangeSweep,
+    ValueType,
+)
 from hydra.utils import instantiate
 from optuna.distributions import (
     BaseDistribution,
@@ -211,7 +219,7 @@ class Search:
         """Argument that tells a job which trial it is."""
         section = {
             "_target_": "kgt_lightning.pruning.Pruning",
-            "study": "${run_dir}/../" + STUDY,
+            "study": QuotedString(f"${{run_dir}}/../{STUDY}", Quote.single),
             "trial": number,
             "pruner": dict(self.pruner) if self.pruner else None,
         }
