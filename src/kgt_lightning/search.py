@@ -219,7 +219,7 @@ class Search:
         """Argument that tells a job which trial it is."""
         section = {
             "_target_": "kgt_lightning.pruning.Pruning",
-            "study": QuotedString(f"${{run_dir}}/../{STUDY}", Quote.single),
+            "study": QuotedString(str((self.folder / STUDY).absolute()), Quote.single),
             "trial": number,
             "pruner": dict(self.pruner) if self.pruner else None,
         }
