@@ -8,6 +8,7 @@ import pytest
 
 from kgt_lightning import evaluate
 from kgt_lightning.images import read_image
+from kgt_lightning.report.__main__ import report
 
 
 def results(tmp_path):
@@ -45,6 +46,25 @@ def test_what_was_trained_with_can_be_changed(run_command, trained, photo_root, 
     assert list(found["means"]) == [f"{name} sigma={sigma}" for name in ("Set12", "CBSD68") for sigma in (15, 50)]
     assert found["k"] == 4
     assert found["protocol"].startswith("grl")
+
+
+def test_several_checkpoints_and_settings_are_tested_for_the_report(run_command, trained, photo_root, tmp_path):
+    for run in ("first", "second"):
+        (tmp_path / run / "checkpoints").mkdir(parents=True)
+        shutil.copy(trained, tmp_path / run / "checkpoints/best.ckpt")
+    checkpoints = ",".join(f"{run}/checkpoints/best.ckpt" for run in ("first", "second"))
+    arguments = (f"checkpoint={checkpoints}", f"data_root={photo_root}", "model.k=4,8", "hydra.sweep.dir=tested")
+    code, _, errors = run_command(evaluate.main, "-m", *arguments)
+    assert code == 0, errors
+    records = [json.loads((tmp_path / f"tested/{number}/run.json").read_text()) for number in range(4)]
+    assert [each["config"]["model"]["k"] for each in records] == [4, 8, 4, 8]
+    assert all(each["status"] == "finished" and each["seconds"] > 0 for each in records)
+    page = report(tmp_path / "tested", output=tmp_path / "page", title=None, compare_images=())
+    assert all(f"{run} tested with k" in page.read_text() for run in ("first", "second"))
+    lines = (tmp_path / "page/runs.md").read_text().splitlines()[-4:]
+    assert [line.split(" | ")[0] for line in lines] == [
+        f"| {run} at k={k}" for run in ("first", "second") for k in (4, 8)
+    ]
 
 
 def test_the_environment_names_the_folder(run_command, trained, photo_root, tmp_path, monkeypatch):

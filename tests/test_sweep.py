@@ -17,7 +17,7 @@ from kgt_lightning.entry import CONF_DIR
 from kgt_lightning.ledger import find_folders, go_on, is_settled, job_name, read_score
 from kgt_lightning.record import config_key, read_record, write_record
 from kgt_lightning.sweep import run_sweep, share, show, what_is_missing
-from kgt_lightning.train import train
+from kgt_lightning.train import main, train
 
 
 @pytest.fixture
@@ -57,6 +57,28 @@ def leave_record(job, status, **more):
 )
 def test_folders_are_named_after_what_is_swept(swept, name):
     assert job_name(swept) == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["model.k=8,16", "seed=1"], ["k=8", "k=16"]),
+        (["experiment=sweep/k", "model.k=8,16", "data.workers=1"], ["k=8", "k=16"]),
+        (["experiment=sweep/k", "model.k=64", "data.workers=1", "data_root=x"], ["k=64"]),
+        (["model.k=64", "model.train_k=[16,64]", "logger=wandb"], ["k=64,train_k=16,64"]),
+        (["data_root=x"], ["job"]),
+    ],
+)
+def test_one_job_is_named_after_all_that_shapes_it(run_command, monkeypatch, arguments, names):
+    given = []
+
+    def keep(configs, *, folder, swept, at_once):
+        given.extend(swept)
+        return []
+
+    monkeypatch.setattr("kgt_lightning.sweep.run_sweep", keep)
+    run_command(main, "-m", *arguments)
+    assert [job_name(each) for each in given] == names
 
 
 def test_jobs_are_found_again_in_another_order(jobs, tmp_path):

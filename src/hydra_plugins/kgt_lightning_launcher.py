@@ -18,7 +18,7 @@ class OwnProcessConf:
 
     _target_: str = "hydra_plugins.kgt_lightning_launcher.OwnProcessLauncher"
     at_once: int = 1
-    table: bool = True
+    trials: bool = False
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="own_process", node=OwnProcessConf, provider="kgt_lightning")
@@ -30,11 +30,16 @@ class OwnProcessLauncher(Launcher):
     A process may then start further ones for several devices, memory of GPUs is free again after each job, and what a
     job leaves in its process (environment, random state, loggers) is gone with it. Submitit's local launcher does so
     too, but starts all jobs at the same time.
+
+    Args:
+        at_once: number of jobs that run at the same time.
+        trials: whether they are trials of a search, which says by itself how they stand.
+
     """
 
-    def __init__(self, *, at_once: int, table: bool) -> None:
+    def __init__(self, *, at_once: int, trials: bool) -> None:
         self.at_once = at_once
-        self.table = table
+        self.trials = trials
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what is needed to compose the jobs."""
@@ -45,6 +50,7 @@ class OwnProcessLauncher(Launcher):
         """Run the jobs; the result of one that is not finished is an error that says what is missing."""
         # Hydra imports this file at the start of every command.
         from kgt_lightning.pruning import SECTION
+        from kgt_lightning.record import is_shaping
         from kgt_lightning.sweep import run_sweep, show, what_is_missing
 
         if not isinstance(self.at_once, int) or self.at_once < 1:
@@ -59,14 +65,18 @@ class OwnProcessLauncher(Launcher):
         given = OverridesParser.create().parse_overrides(list(self.config.hydra.overrides.task))
         # Of several arguments for the same key the last counts.
         last = {each.get_key_element(): each for each in given}
-        fixed = {key for key, each in last.items() if not each.is_sweep_override()} | {f"++{SECTION}"}
+        fixed = {key for key, each in last.items() if not each.is_sweep_override()}
+        if len(job_overrides) == 1 and not self.trials:
+            # Nothing is swept, but this may be one more job of a sweep: what shapes it says which.
+            fixed = {key for key in fixed if not is_shaping(key)}
+        fixed.add(f"++{SECTION}")
         swept = [
             [each.input_line or "" for each in parsed if each.get_key_element() not in fixed]
             for parsed in (OverridesParser.create().parse_overrides(list(each)) for each in job_overrides)
         ]
         folder = Path(self.config.hydra.sweep.dir)
         outcomes = run_sweep(configs, folder=folder, swept=swept, at_once=self.at_once)
-        if self.table:
+        if not self.trials:
             show(outcomes, folder=folder)
         returns = []
         for each in outcomes:

@@ -1,6 +1,7 @@
 """Command: PSNR and SSIM of a checkpoint on test sets.
 
 python -m kgt_lightning.evaluate checkpoint=outputs/denoise/<run>/checkpoints/best.ckpt data_root=<folder>
+python -m kgt_lightning.evaluate -m checkpoint=a.ckpt,b.ckpt model.k=16,64,256 data_root=<folder>
 """
 
 import logging
@@ -8,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from kgt_lightning.callbacks import side_by_side
-from kgt_lightning.checkpoint import load_checkpoint
+from kgt_lightning.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.data.restoration import RestorationData
 from kgt_lightning.data.samples import Sample
 from kgt_lightning.distributed import processes_of
 from kgt_lightning.entry import command
 from kgt_lightning.images import Picture, write_image
+from kgt_lightning.record import recording
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.results import run_test
 
@@ -90,12 +93,24 @@ def main(config: DictConfig) -> None:
     if config.save_images:
         callbacks.append(SaveImages(folder=folder, test_sets=[str(each) for each in data.test_sets]))
     trainer = instantiate(config.trainer, callbacks=callbacks)
-    with processes_of(trainer, folder):
+    overrides = list(HydraConfig.get().overrides.task)
+    with (
+        recording(_tested(checkpoint, folder), folder, overrides=overrides) as record,
+        processes_of(trainer, folder, on_loss=record.end_with),
+    ):
+        record.start(device=trainer.strategy.root_device, devices=trainer.world_size)
         results = run_test(trainer, module, data, task=task)
-    if trainer.is_global_zero:
-        results.write(folder, checkpoint=str(checkpoint.path), k=module.network.backbone.k)
-        results.show()
-        log.info("results.json and results.csv are in %s", folder)
+        if trainer.is_global_zero:
+            results.write(folder, checkpoint=str(checkpoint.path), k=module.network.backbone.k)
+            results.show()
+            log.info("results.json and results.csv are in %s", folder)
+
+
+def _tested(checkpoint: Checkpoint, folder: Path) -> DictConfig:
+    """Configuration for the record: what was trained with, as changed for the test, and the checkpoint."""
+    config = checkpoint.config.copy()
+    config.update({"checkpoint": str(checkpoint.path), "run_dir": str(folder), "run": folder.name, "resume": False})
+    return config
 
 
 if __name__ == "__main__":

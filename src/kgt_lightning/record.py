@@ -52,6 +52,11 @@ FINISHED, PRUNED, FAILED, OUT_OF_MEMORY = "finished", "pruned", "failed", "out o
 RUNNING, INTERRUPTED = "running", "interrupted"
 
 
+def is_shaping(key: str) -> bool:
+    """Whether an argument of this dotted key may shape the result by itself; of a recipe the sweep is named already."""
+    return not any(key == each or key.startswith(f"{each}.") for each in (*NOT_SHAPING, "experiment", "data_root"))
+
+
 def config_key(config: DictConfig) -> str:
     """Hash of what shapes the result of a run."""
     shaping = config.copy()

@@ -77,6 +77,15 @@ def test_two_sets_of_one_name_are_not_mixed_up(data, photo_root, tmp_path):
         both.find_photographs()
 
 
+@pytest.mark.parametrize("place", ["HR", "."])
+def test_small_versions_are_no_photographs_of_a_set(data, photo_root, tmp_path, place):
+    shutil.copytree(photo_root / "CBSD68", tmp_path / "Urban100" / place)
+    shutil.copytree(photo_root / "CBSD68", tmp_path / "Urban100" / "LR_bicubic" / "X2")
+    [(test_set, images)] = data(test=[str(tmp_path / "Urban100")]).test_sets.items()
+    assert test_set == TestSet("Urban100", "sigma=25")
+    assert [each.name for each in images.photographs] == ["0", "1", "2"]
+
+
 def test_an_empty_folder_is_named(data, tmp_path):
     (tmp_path / "BSD400").mkdir()
     with pytest.raises(ValueError, match="BSD400 holds no image"):

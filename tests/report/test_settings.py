@@ -83,3 +83,20 @@ def test_values_are_shown_as_they_are_typed(value, shown):
 
 def test_numbers_in_names_sort_by_size():
     assert sorted(["k=128", "k=64", "k=9 a", "a"], key=natural) == ["a", "k=9 a", "k=64", "k=128"]
+
+
+def test_a_checkpoint_stands_for_what_it_was_trained_with(read, config):
+    def tested(run, k, seed):
+        return config(k=k, seed=seed) | {"checkpoint": f"outputs/{run}/checkpoints/best.ckpt"}
+
+    runs = read(tested("small", 16, 0), tested("small", 64, 0), tested("large", 16, 1), tested("large", 64, 1))
+    assert list(differing(runs)) == ["model.k", "checkpoint"]
+    assert names(runs, differing(runs)) == ["small at k=16", "small at k=64", "large at k=16", "large at k=64"]
+    unchanged = runs[1:3]
+    assert names(unchanged, differing(unchanged)) == ["small", "large"]
+
+
+def test_a_checkpoint_beside_runs_that_were_trained_keeps_their_settings(read, config):
+    runs = read(config(seed=1), config(seed=2) | {"checkpoint": "best.ckpt"})
+    assert list(differing(runs)) == ["seed", "checkpoint"]
+    assert names(runs, differing(runs)) == ["seed=1", "best.ckpt at seed=2"]

@@ -102,6 +102,25 @@ def folder_set(
     return PhotographSet(name=folder.name, photographs=tuple(photograph(path) for path in files))
 
 
+SMALL = "LR_bicubic"
+"""Folder of the small versions inside an image set for super-resolution; they are no photographs of it."""
+
+
+def photograph_set(
+    folder: Path, *, channels: int, repeat_gray: bool = False, to_gray: Callable[[Tensor], Tensor] = gray
+) -> PhotographSet:
+    """The photographs of an image set: those in its folder ``HR`` if it has one, else all but their small versions.
+
+    Arguments and errors as of :func:`folder_set`.
+    """
+    within = folder / "HR" if (folder / "HR").is_dir() else folder
+    found = folder_set(within, channels=channels, repeat_gray=repeat_gray, to_gray=to_gray)
+    photographs = tuple(each for each in found.photographs if not each.name.startswith(f"{SMALL}/"))
+    if not photographs:
+        raise ValueError(f"{folder} holds small versions only: put the photographs into {folder / 'HR'}")
+    return PhotographSet(name=folder.name, photographs=photographs)
+
+
 def paired_set(
     degraded: PhotographSet, clean: PhotographSet, *, partner: Callable[[str], str] = str, name: str | None = None
 ) -> PhotographSet:

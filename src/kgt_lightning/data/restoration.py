@@ -25,6 +25,7 @@ from kgt_lightning.data.photographs import (
     bundled_set,
     folder_set,
     paired_set,
+    photograph_set,
 )
 from kgt_lightning.data.samples import Degradation, Patches, Sample, StepSampler, WholeImages, batch_of_one
 from kgt_lightning.metrics import Protocol, check_protocol
@@ -143,7 +144,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
         A task overrides it if its sets have a layout of their own, give degraded images, or are read in another way for
         training than for tests.
         """
-        return folder_set(folder, channels=self.channels, repeat_gray=self.repeat_gray)
+        return photograph_set(folder, channels=self.channels, repeat_gray=self.repeat_gray)
 
     def degraded_in(self, folder: Path) -> PhotographSet:
         """Degraded images in a folder."""

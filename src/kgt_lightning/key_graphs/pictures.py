@@ -103,6 +103,42 @@ def draw_statistics(graphs: Sequence[StageGraph], file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
+def draw_influence(
+    image: Tensor,
+    fields: Sequence[Tensor],
+    places: Sequence[tuple[int, int]],
+    circles: Sequence[Sequence[float]],
+    file: Path,
+) -> None:
+    """Draw the image, and for each place how much the pixels influence what is restored there, on a logarithmic scale.
+
+    Args:
+        image: [C, H, W] in [0, 1].
+        fields: influence [H, W] of each place, see :func:`influence`.
+        places: row and column.
+        circles: for each place, radii in pixels to draw around it.
+        file: to write, a PNG.
+
+    """
+    figure, (row,) = _grid(1, 1 + len(fields), cell=3.2)
+    shown = image.float().cpu().clamp(0, 1)
+    row[0].imshow((shown if len(shown) == 3 else shown[:1].expand(3, -1, -1)).permute(1, 2, 0).numpy())
+    row[0].set_axis_off()
+    for number, (axes, field, (down, across), radii) in enumerate(
+        zip(row[1:], fields, places, circles, strict=True), 1
+    ):
+        row[0].plot(across, down, "+", color="red", markersize=9)
+        row[0].annotate(str(number), (across, down), (4, 4), textcoords="offset points", color="red")
+        axes.imshow((field / field.max()).clamp(min=1e-6).log10().cpu().numpy(), cmap="magma", vmin=-6, vmax=0)
+        for radius in radii:
+            turn = torch.linspace(0, 6.2832, 100)
+            axes.plot(across + radius * turn.cos(), down + radius * turn.sin(), color="white", linewidth=0.7)
+        axes.set(xlim=(-0.5, field.shape[1] - 0.5), ylim=(field.shape[0] - 0.5, -0.5))
+        axes.set_title(f"{number}: {', '.join(f'{radius:.0f}' for radius in radii)} px", fontsize=8)
+        axes.set_axis_off()
+    figure.savefig(file, dpi=110)
+
+
 def _grid(rows: int, columns: int, *, cell: float) -> tuple["Figure", list[list["Axes"]]]:
     # Only who asks for these pictures needs matplotlib, and it is slow to import.
     from matplotlib.backends.backend_agg import FigureCanvasAgg

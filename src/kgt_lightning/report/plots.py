@@ -13,8 +13,7 @@ from kgt_lightning.curves import read_curve, smooth
 from kgt_lightning.report.comparison import Comparison, finite, front
 from kgt_lightning.report.drawing import GAIN, GRID, INK, LOSS, MARKERS, MUTED, STYLE, SURFACE, Drawing, colour, dash
 from kgt_lightning.report.images import Difference
-from kgt_lightning.report.runs import Run
-from kgt_lightning.report.settings import short, text
+from kgt_lightning.report.settings import CHECKPOINT, names, text
 from kgt_lightning.report.tables import COSTS, metric_title
 
 COST_TITLES = {
@@ -186,22 +185,14 @@ def _lines_over_k(comparison: Comparison) -> dict[str, list[int]]:
     copies = {key for key in comparison.settings if key.endswith(".k") or key == K}
     lines: dict[str, list[int]] = {}
     for index, run in enumerate(comparison.runs):
-        others = [
-            f"{short(key, comparison.settings)}={text(values[index])}"
-            for key, values in comparison.settings.items()
-            if key not in copies
-        ]
-        label = " ".join(others) or "trained with k"
-        if not run.config:
-            label = f"{_of_checkpoint(run)} tested with k"
+        others = {key: values for key, values in comparison.settings.items() if key not in copies}
+        tested = not run.config or run.config.get(CHECKPOINT)
+        label = text(run.checkpoint or run.path) if tested else "trained with k"
+        if run.config and others:
+            [label] = names([run], {key: [values[index]] for key, values in others.items()})
+        label += " tested with k" if tested else ""
         lines.setdefault(label, []).append(index)
     return lines
-
-
-def _of_checkpoint(run: Run) -> str:
-    """Name of the run that an evaluated checkpoint is of."""
-    parts = [part for part in (run.checkpoint or run.path).replace("\\", "/").split("/") if part]
-    return parts[-3] if len(parts) > 2 and parts[-2] == "checkpoints" else parts[-1]
 
 
 def _front(drawing: Drawing, axes: Axes, points: Mapping[int, tuple[float, float]], names: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kgt_lightning.data.levels import Levels
-from kgt_lightning.data.photographs import PhotographSet, folder_set
+from kgt_lightning.data.photographs import PhotographSet, photograph_set
 from kgt_lightning.data.restoration import RestorationData
 from kgt_lightning.images import luma, to_uint8
 from kgt_lightning.model import KGT, ResidualHead
@@ -105,7 +105,7 @@ class JPEGData(RestorationData):
         """Photographs of a set; gray test images of colour files are MATLAB's Y, rounded to 8 bits."""
         if training:
             return super().photographs_in(folder, training=training)
-        return folder_set(folder, channels=self.channels, repeat_gray=self.repeat_gray, to_gray=luma)
+        return photograph_set(folder, channels=self.channels, repeat_gray=self.repeat_gray, to_gray=luma)
 
 
 class JPEGModule(RestorationModule):

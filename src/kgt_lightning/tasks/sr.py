@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from kgt_lightning.data.photographs import PhotographSet, folder_set
+from kgt_lightning.data.photographs import SMALL, PhotographSet
 from kgt_lightning.data.restoration import RestorationData
 from kgt_lightning.images import imresize
 from kgt_lightning.model import KGT, PixelShuffleHead
@@ -76,13 +76,9 @@ class SRData(RestorationData):
             ValueError: if it gives them for some photographs only.
 
         """
-        within = "HR" if (folder / "HR").is_dir() else ""
-        given = folder / "LR_bicubic"
-        clean = folder_set(folder / within, channels=self.channels, repeat_gray=self.repeat_gray)
-        photographs = [each for each in clean.photographs if not each.name.startswith(f"{given.name}/")]
-        if not photographs:
-            raise ValueError(f"{folder} holds small versions only: put the photographs into {folder / 'HR'}")
-        given /= f"X{self.scale}"
+        clean = super().photographs_in(folder, training=training)
+        photographs = list(clean.photographs)
+        given = folder / SMALL / f"X{self.scale}"
         if given.is_dir():
             small = {each.name: each.clean for each in self.degraded_in(given).photographs}
             for i, each in enumerate(photographs):
@@ -91,7 +87,7 @@ class SRData(RestorationData):
                 if found is None:
                     raise ValueError(f"{given} has no {' or '.join(names)} for {each.name}: add it, or remove {given}")
                 photographs[i] = replace(each, degraded=small[found])
-        return replace(clean, name=folder.name, photographs=tuple(photographs))
+        return replace(clean, photographs=tuple(photographs))
 
 
 class SRModule(RestorationModule):
