@@ -5,12 +5,9 @@ import os
 import subprocess
 import sys
 
+import optuna
 import pytest
 from lightning.pytorch.callbacks import Callback
-
-pytest.importorskip("optuna")
-
-import optuna
 
 from kgt_lightning.pruning import NAME, storage_in
 from kgt_lightning.record import read_record

@@ -11,13 +11,10 @@ import subprocess
 import sys
 import time
 
+import optuna
 import pytest
 from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
-
-pytest.importorskip("optuna")
-
-import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from kgt_lightning.pruning import NAME, storage_in

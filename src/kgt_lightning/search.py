@@ -190,9 +190,10 @@ class Search:
         trials = study.get_trials(deepcopy=False)
         batch: list[int] = []
         for number in numbers:
-            # Of two that are the same the second finds the result of the first.
-            again = any(trials[each].params == trials[number].params for each in batch if number < len(trials))
-            if number >= len(trials) or not _is_open(trials[number], begun) or again:
+            if number >= len(trials) or not _is_open(trials[number], begun):
+                break
+            # Of two that are the same the second waits, and finds the run of the first.
+            if any(trials[each].params == trials[number].params for each in batch):
                 break
             batch.append(number)
         return batch
