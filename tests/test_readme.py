@@ -26,6 +26,7 @@ def test_commands_compose(composed, name, arguments):
     given = shlex.split(arguments, comments=True)
     if "-m" in given:  # the first job of the sweep
         given.remove("-m")
+        given = [each for each in given if "(" not in each]  # spaces of a search
         given = [each if "[" in each or "{" in each else each.partition(",")[0] for each in given]
     if name in ("evaluate", "restore"):  # changes to what a checkpoint holds
         given = [f"+{each}" if re.match(r"(data|model|module)\.", each) else each for each in given]

@@ -100,6 +100,7 @@ def test_seconds_after_a_kill_are_those_up_to_the_last_checkpoint(tiny, tmp_path
         (["run=other", "data.workers=2", "logger=tensorboard", "resume=true", "trainer.devices=2"], True),
         (["callbacks.panels.images=1", "trainer.log_every_n_steps=3", "data.cache_dir=elsewhere"], True),
         (["callbacks.panels=null", "optim.lr=0.001"], True),
+        (["callbacks.pruning={trial:3}"], True),
         (["model.k=9"], False),
         (["seed=1"], False),
         (["model.attention=mask"], False),

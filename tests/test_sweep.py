@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from kgt_lightning.entry import CONF_DIR
 from kgt_lightning.ledger import find_folders, go_on, is_settled, job_name, read_score
 from kgt_lightning.record import config_key, read_record, write_record
-from kgt_lightning.sweep import run_sweep, share
+from kgt_lightning.sweep import run_sweep, share, show, what_is_missing
 from kgt_lightning.train import main, train
 
 
@@ -49,6 +49,8 @@ def leave_record(job, status, **more):
         (["+model.seed=2", "seed=1"], "model.seed=2,seed=1"),
         (["model.layout.depths=[2,2]", "model.train_k=null"], "depths=2,2,train_k=null"),
         (["data.sigma={low:5,high:50}"], "sigma=low_5,high_50"),
+        (["optim.lr=0.0012345678901", "model.k=64"], "lr=0.001235,k=64"),
+        (["optim.lr=1.0293847e-05", "optim.schedule.final=0.005"], "lr=1.029e-05,final=0.005"),
         (["model=../../evil"], "model=.._.._evil"),
         ([], "job"),
     ],
@@ -70,7 +72,7 @@ def test_folders_are_named_after_what_is_swept(swept, name):
 def test_one_job_is_named_after_all_that_shapes_it(run_command, monkeypatch, arguments, names):
     given = []
 
-    def keep(configs, *, folder, swept, at_once):
+    def keep(configs, *, folder, swept, run):
         given.extend(swept)
         return []
 
@@ -106,6 +108,8 @@ def test_jobs_that_differ_in_the_number_of_devices_only_have_folders_of_their_ow
     [
         ("finished", False, True),
         ("finished", True, True),
+        ("pruned", False, True),
+        ("pruned", True, True),
         ("failed", False, True),
         ("failed", True, False),
         ("out of memory", False, True),
@@ -138,16 +142,18 @@ def test_jobs_at_once_share_the_machine(monkeypatch):
 
 def test_other_launchers_go_on_in_numbered_folders(tiny, tmp_path):
     config = tiny(tmp_path)
-    assert go_on(config, tmp_path) is None
+    assert go_on(config, tmp_path)
+    assert config.resume is False
     record = {"status": "finished", "error": None, "overrides": ["model.k=8"], "key": config_key(config)}
     write_record(tmp_path, record)
     (tmp_path / "results.json").write_text(json.dumps({"means": {"CBSD68 sigma=25": {"psnr": 30.0, "images": 3}}}))
-    assert go_on(config, tmp_path) == 30.0
+    assert not go_on(config, tmp_path)
+    assert read_score(tmp_path) == 30.0
     write_record(tmp_path, {**record, "status": "failed", "error": "the loss is not finite"})
     with pytest.raises(ValueError, match="failed before: the loss is not finite; retry=true tries again"):
         go_on(config, tmp_path)
     write_record(tmp_path, {**record, "status": "interrupted"})
-    assert go_on(config, tmp_path) is None
+    assert go_on(config, tmp_path)
     assert config.resume is True
     with pytest.raises(ValueError, match=r"holds another job \(model.k=8\): name another sweep"):
         go_on(tiny(tmp_path, "model.k=9"), tmp_path)
@@ -163,6 +169,23 @@ def test_a_user_who_asks_for_tracebacks_gets_those_of_the_jobs(tiny_arguments, t
     [folder] = [record.parent for record in tmp_path.glob("outputs/sweeps/mine/*/run.json")]
     assert ("Traceback (most recent call last)" in (folder / "train.log").read_text()) is asked
     assert read_record(folder)["error"].startswith("k=99 must lie in 1..16")
+
+
+def test_a_pruned_job_is_neither_failed_nor_missing(jobs, tmp_path, capsys):
+    points = ["model.k=4", "model.k=5"]
+    [stopped, failed] = found(jobs(*points), tmp_path, *points)
+    leave_record(stopped, "pruned", error="20 dB at step 100")
+    leave_record(failed, "failed", error="the loss is nan")
+    outcomes = run_sweep(jobs(*points), folder=tmp_path, swept=[each.split() for each in points], run=list)
+    assert [(each.status, each.score, each.settled) for each in outcomes] == [
+        ("pruned", None, True),
+        ("failed", None, False),
+    ]
+    assert str(what_is_missing(outcomes, folder=tmp_path)).startswith("1 of 2 jobs are not finished, k=5 failed (the")
+    show(outcomes, folder=tmp_path)
+    assert "20 dB at step 100" in capsys.readouterr().out
+    assert not go_on(stopped.config, stopped.folder)
+    assert read_score(stopped.folder) is None
 
 
 class Act(Callback):

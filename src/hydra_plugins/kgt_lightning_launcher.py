@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
     from kgt_lightning.ledger import Job
@@ -24,6 +24,7 @@ class OwnProcessConf:
 
     _target_: str = "hydra_plugins.kgt_lightning_launcher.OwnProcessLauncher"
     at_once: int = 1
+    trials: bool = False
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="own_process", node=OwnProcessConf, provider="kgt_lightning")
@@ -31,6 +32,9 @@ ConfigStore.instance().store(group="hydra/launcher", name="own_process", node=Ow
 
 class RecordedLauncher(Launcher):
     """Runs what is missing of a sweep as the records of its jobs tell, and says how all of them stand."""
+
+    trials: bool
+    """Whether the jobs are trials of a search, which says by itself how they stand."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what is needed to compose the jobs."""
@@ -48,6 +52,7 @@ class RecordedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; the result of one that is not finished is an error that says what is missing."""
         # Hydra imports this file at the start of every command.
+        from kgt_lightning.pruning import SECTION
         from kgt_lightning.record import is_shaping
         from kgt_lightning.sweep import run_sweep, show, what_is_missing
 
@@ -63,22 +68,25 @@ class RecordedLauncher(Launcher):
         # Of several arguments for the same key the last counts.
         last = {each.get_key_element(): each for each in given}
         fixed = {key for key, each in last.items() if not each.is_sweep_override()}
-        if len(job_overrides) == 1:
+        if len(job_overrides) == 1 and not self.trials:
             # Nothing is swept, but this may be one more job of a sweep: what shapes it says which.
             fixed = {key for key in fixed if not is_shaping(key)}
+        fixed.add(f"++{SECTION}")
         swept = [
             [each.input_line or "" for each in parsed if each.get_key_element() not in fixed]
             for parsed in (OverridesParser.create().parse_overrides(list(each)) for each in job_overrides)
         ]
         outcomes = run_sweep(configs, folder=self.folder, swept=swept, run=self.run)
-        show(outcomes, folder=self.folder)
-        error = what_is_missing(outcomes, folder=self.folder)
+        if not self.trials:
+            show(outcomes, folder=self.folder)
         returns = []
         for each in outcomes:
             ret = JobReturn(overrides=each.job.overrides, cfg=each.job.config, status=JobStatus.COMPLETED)
+            # Where Hydra's own launchers say it.
+            ret.hydra_cfg = OmegaConf.create({"hydra": {"runtime": {"output_dir": str(each.job.folder)}}})
             ret.return_value = each.score
-            if each.score is None:
-                ret.status, ret.return_value = JobStatus.FAILED, error
+            if not each.settled:
+                ret.status, ret.return_value = JobStatus.FAILED, what_is_missing(outcomes, folder=self.folder)
             returns.append(ret)
         return returns
 
@@ -96,8 +104,9 @@ class OwnProcessLauncher(RecordedLauncher):
     too, but starts all jobs at the same time.
     """
 
-    def __init__(self, *, at_once: int) -> None:
+    def __init__(self, *, at_once: int, trials: bool) -> None:
         self.at_once = at_once
+        self.trials = trials
 
     def check(self) -> None:
         """Raise a ValueError if a setting is wrong."""
@@ -118,6 +127,7 @@ class SlurmLauncher(RecordedLauncher):
     Submitit's own launcher for Hydra submits all jobs at every start, and one that fails hides how the others stand.
     """
 
+    trials: bool
     name: str
     partition: str | None
     account: str | None

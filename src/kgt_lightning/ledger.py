@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kgt_lightning.record import FAILED, FINISHED, OUT_OF_MEMORY, config_key, read_record
+from kgt_lightning.record import FAILED, FINISHED, OUT_OF_MEMORY, PRUNED, config_key, read_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,21 +57,26 @@ def job_name(swept: Sequence[str]) -> str:
     keys = [each.lstrip("+~").partition("=")[0] for each in swept]
     leaves = [key.rpartition(".")[2] for key in keys]
     parts = [
-        f"{leaf if leaves.count(leaf) == 1 else key}={each.partition('=')[2]}"
+        f"{leaf if leaves.count(leaf) == 1 else key}={_short(each.partition('=')[2])}"
         for each, key, leaf in zip(swept, keys, leaves, strict=True)
     ]
     return re.sub(r"[^\w.,=+-]+", "_", re.sub(r"[][{}'\" ]", "", ",".join(parts)))[:100].strip(".") or "job"
+
+
+def _short(value: str) -> str:
+    """A fraction with four digits; what is searched has all that a float has."""
+    return f"{float(value):.4g}" if re.fullmatch(r"-?\d+\.\d{5,}|-?\d\.\d{4,}e-?\d+", value) else value
 
 
 def is_settled(record: dict[str, Any] | None, retry: bool) -> bool:
     """Whether nothing is to be done for a job with this record."""
     if record is None:
         return False
-    return record["status"] == FINISHED or (record["status"] in (FAILED, OUT_OF_MEMORY) and not retry)
+    return record["status"] in (FINISHED, PRUNED) or (record["status"] in (FAILED, OUT_OF_MEMORY) and not retry)
 
 
-def go_on(config: DictConfig, folder: Path) -> float | None:
-    """Score of a job that is finished, or None, and then its configuration is set to resume what there is.
+def go_on(config: DictConfig, folder: Path) -> bool:
+    """Whether a job is to be run; its configuration is then set to resume what there is.
 
     For launchers that know nothing of records and start every job: they number the folders.
 
@@ -81,18 +86,20 @@ def go_on(config: DictConfig, folder: Path) -> float | None:
     """
     record = read_record(folder)
     if record is None:
-        return None
+        return True
     if record["key"] != config_key(config):
         raise ValueError(f"{folder} holds another job ({' '.join(record['overrides'])}): name another sweep")
-    if record["status"] == FINISHED:
-        return read_score(folder)
+    if record["status"] in (FINISHED, PRUNED):
+        return False
     if is_settled(record, config.retry):
         raise ValueError(f"{record['status']} before: {record['error']}; retry=true tries again")
     config.resume = True
-    return None
+    return True
 
 
-def read_score(folder: Path) -> float:
-    """First score of the first test set in results.json."""
+def read_score(folder: Path) -> float | None:
+    """First score of the first test set in results.json, None if the run was not tested because it was pruned."""
+    if not (folder / "results.json").exists():
+        return None
     means = json.loads((folder / "results.json").read_text())["means"]
     return float(next(iter(next(iter(means.values())).values())))

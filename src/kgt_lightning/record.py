@@ -31,6 +31,7 @@ NOT_SHAPING = (
     "callbacks.key_graphs",
     "callbacks.gradient_norm",
     "callbacks.progress",
+    "callbacks.pruning",
     "callbacks.speed",
     "data.cache_dir",
     "data.workers",
@@ -48,7 +49,7 @@ What lies at a path is no such part, but the path is: other photographs may come
 that ``weights`` names may be gone when the run that began with it is resumed.
 """
 
-FINISHED, FAILED, OUT_OF_MEMORY = "finished", "failed", "out of memory"
+FINISHED, PRUNED, FAILED, OUT_OF_MEMORY = "finished", "pruned", "failed", "out of memory"
 RUNNING, INTERRUPTED = "running", "interrupted"
 
 
@@ -112,6 +113,8 @@ class RunRecord:
         self.folder = folder
         self.overrides = overrides
         self.content: dict[str, Any] = {}
+        self.pruned: str | None = None
+        """Why its search ended the run before its end, if it did."""
         self._since = time.monotonic()
 
     @rank_zero_only
@@ -209,4 +212,4 @@ def recording(config: DictConfig, folder: Path, *, overrides: list[str]) -> Iter
     except BaseException as error:
         record.end_with(error)
         raise
-    record.end(FINISHED, None)
+    record.end(FINISHED if record.pruned is None else PRUNED, record.pruned)

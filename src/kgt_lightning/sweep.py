@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,7 +22,7 @@ from kgt_lightning.attempt import Attempt
 from kgt_lightning.entry import FULL_ERROR
 from kgt_lightning.ledger import Job, find_folders, is_settled, read_score
 from kgt_lightning.processes import start_job
-from kgt_lightning.record import FAILED, FINISHED, INTERRUPTED, read_record
+from kgt_lightning.record import FAILED, FINISHED, INTERRUPTED, PRUNED, read_record
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,11 @@ class Outcome:
     """First score of the first test set, if the job is finished."""
     earlier: bool
     """Whether that was so before this start."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is missing: it is finished, or was stopped by its search."""
+        return self.status in (FINISHED, PRUNED)
 
 
 def run_sweep(
@@ -65,16 +71,35 @@ def run_sweep(
 
     """
     folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder, ".lock"):
+        jobs = find_folders(configs, folder=folder, swept=swept)
+        before = [read_record(job.folder) for job in jobs]
+        settled = [is_settled(record, job.config.retry) for job, record in zip(jobs, before, strict=True)]
+        run([job for job, done in zip(jobs, settled, strict=True) if not done])
+        return [_outcome(job, earlier=done) for job, done in zip(jobs, settled, strict=True)]
+
+
+@contextmanager
+def alone(folder: Path, name: str) -> Iterator[None]:
+    """No other process is in such a block for the same folder.
+
+    Args:
+        folder: of the sweep.
+        name: of the file that is locked; the lock is let go when this process ends, in whatever way.
+
+    Raises:
+        ValueError: if another process is.
+
+    """
+    lock = FileLock(folder / name, timeout=0)
     try:
-        # Let go when this process ends, in whatever way.
-        with FileLock(folder / ".lock", timeout=0):
-            jobs = find_folders(configs, folder=folder, swept=swept)
-            before = [read_record(job.folder) for job in jobs]
-            settled = [is_settled(record, job.config.retry) for job, record in zip(jobs, before, strict=True)]
-            run([job for job, done in zip(jobs, settled, strict=True) if not done])
-            return [_outcome(job, earlier=done) for job, done in zip(jobs, settled, strict=True)]
+        lock.acquire()
     except Timeout:
         raise ValueError(f"{folder} is being run by another process: wait for it, or name another sweep") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def show(outcomes: Sequence[Outcome], *, folder: Path) -> None:
@@ -92,10 +117,14 @@ def show(outcomes: Sequence[Outcome], *, folder: Path) -> None:
 
 def what_is_missing(outcomes: Sequence[Outcome], *, folder: Path) -> ValueError:
     """Error for a sweep of which not all jobs are finished: the first reason, and how to go on."""
-    missing = [each for each in outcomes if each.score is None]
-    first = f", {missing[0].job.name} {missing[0].status} ({missing[0].error})" if missing else ""
+    missing = [f"{each.job.name} {each.status} ({each.error})" for each in outcomes if not each.settled]
+    return not_finished("jobs", missing, of=len(outcomes), folder=folder)
+
+
+def not_finished(what: str, missing: Sequence[str], *, of: int, folder: Path) -> ValueError:
+    """Error that says how many of what are missing, the first with its reason, and how to go on."""
     return ValueError(
-        f"{len(missing)} of {len(outcomes)} jobs are not finished{first}: the same command with sweep={folder.name}"
+        f"{len(missing)} of {of} {what} are not finished, {missing[0]}: the same command with sweep={folder.name}"
         " goes on with those that were interrupted, with retry=true also with those that failed"
     )
 

@@ -21,8 +21,9 @@ from kgt_lightning.curves import draw_curves
 from kgt_lightning.data.restoration import RestorationData
 from kgt_lightning.distributed import check_strategy, load_weights, processes_of
 from kgt_lightning.entry import command
-from kgt_lightning.ledger import go_on
+from kgt_lightning.ledger import go_on, read_score
 from kgt_lightning.loggers import cut_logs, finishing, log_results
+from kgt_lightning.pruning import why_pruned
 from kgt_lightning.record import recording
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.results import run_test
@@ -34,8 +35,10 @@ FIXED_BY_WEIGHTS = ("task", "module.backbone", "data.channels", "module.scale")
 """Parts of the configuration that a resumed run cannot change."""
 
 
-def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float:
+def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
     """Train as configured, and test: the first score, usually PSNR in dB, its mean over the first test set.
+
+    None is the score of a trial that its search has stopped.
 
     Args:
         config: whole.
@@ -68,6 +71,9 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float:
             log.info("%s: %.2f million parameters; results go to %s", config.task, parameters / 1e6, folder)
 
             trainer.fit(module, data, ckpt_path=last.path if last else None, weights_only=True)
+            record.pruned = why_pruned(trainer)
+            if record.pruned is not None:
+                return None
             best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
             if best:
                 # The averaged weights are what was validated; they are what the checkpoint holds.
@@ -185,13 +191,12 @@ def _difference(theirs: Any, ours: Any) -> str:
 
 
 @command("train")
-def main(config: DictConfig) -> float:
+def main(config: DictConfig) -> float | None:
     """Command-line entry."""
     hydra = HydraConfig.get()
-    if hydra.mode is RunMode.MULTIRUN:
-        score = go_on(config, Path(config.run_dir))
-        if score is not None:
-            return score
+    folder = Path(config.run_dir)
+    if hydra.mode is RunMode.MULTIRUN and not go_on(config, folder):
+        return read_score(folder)
     return train(config, overrides=hydra.overrides.task)
 
 

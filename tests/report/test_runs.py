@@ -39,7 +39,7 @@ def test_results_alone_are_a_run(tmp_path, results):
     [
         ("run.json", '{"task": "deno', "run.json is damaged: Unterminated string"),
         ("run.json", "[1, 2]", "run.json is damaged: it holds no object but a list"),
-        ("run.json", '{"status": "fine"}', "status='fine' is none of running, finished, failed, out of memory"),
+        ("run.json", '{"status": "fine"}', "status='fine' is none of running, finished, pruned, failed, out of memory"),
         ("run.json", '{"seconds": "ten"}', "run.json: seconds='ten' is no number"),
         ("run.json", '{"config": [1]}', "run.json: config=[1] is no object"),
         ("results.json", "", "results.json is damaged"),
@@ -67,6 +67,12 @@ def test_no_folder_and_no_runs_are_said(tmp_path):
         read_runs(tmp_path)
     with pytest.raises(ValueError, match="nowhere is not a folder"):
         read_runs(tmp_path / "nowhere")
+
+
+def test_a_trial_that_was_stopped_is_not_ranked(write_run, tmp_path, config):
+    write_run(tmp_path / "a", gains=None, configuration=config(), status="pruned", error="20 dB at step 100")
+    [run], left_out = read_runs(tmp_path)
+    assert (run.status, run.error, run.ranked, left_out) == ("pruned", "20 dB at step 100", False, [])
 
 
 def test_a_run_that_goes_on_is_not_ranked_by_scores_of_an_earlier_end(write_run, tmp_path, config):

@@ -31,6 +31,11 @@ def test_where_a_run_is_kept_is_no_difference(read, config):
     assert names(runs, {}) == ["r0", "r1"]
 
 
+def test_the_number_of_a_trial_is_no_difference(read, config):
+    runs = read(*(config() | {"callbacks": {"pruning": {"trial": i}}, "retry": bool(i)} for i in range(2)))
+    assert differing(runs) == {}
+
+
 def test_equal_runs_are_told_apart_by_their_folders(read, config):
     runs = read(config(k=16), config(k=64), config(k=64))
     assert names(runs, differing(runs)) == ["k=16", "k=64 (r1)", "k=64 (r2)"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-STATUSES = ("running", "finished", "failed", "out of memory", "interrupted")
+STATUSES = ("running", "finished", "pruned", "failed", "out of memory", "interrupted")
 
 Scores = Mapping[str, float]
 """Scores by name, such as psnr (dB), ssim, degraded_psnr; of a mean also the number of images."""

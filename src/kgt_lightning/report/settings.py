@@ -14,7 +14,7 @@ CHECKPOINT = "checkpoint"
 
 # Where a run is kept, not what it computes.
 _BOOKKEEPING = re.compile(
-    r"(run|run_dir|sweep|resume|retry|data_root|hydra|logger|experiment)(\.|$)"
+    r"(run|run_dir|sweep|resume|retry|data_root|hydra|logger|experiment|callbacks\.pruning)(\.|$)"
     r"|.*(^|\.)(root|cache_dir|folder|dirpath|save_dir)$"
     r"|(.*\.)?_partial_$"
 )
