@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from kgt_lightning.entry import FULL_ERROR
 from kgt_lightning.ledger import Job, find_folders, is_settled, read_score
 from kgt_lightning.mistakes import MISTAKES, one_line
 from kgt_lightning.processes import start_job
@@ -199,8 +200,8 @@ def _run(job: Job, running: list[Process], *, environment: dict[str, str]) -> No
         "job_logging": OmegaConf.to_container(job.hydra.job_logging, resolve=False),
         "verbose": job.hydra.verbose,
     }
-    # What is set for Hydra in this process is not meant for others.
-    environment = {**environment, "HYDRA_FULL_ERROR": "0"}
+    # What is set for Hydra in this process is not meant for others, but what the user set is.
+    environment = {**environment, "HYDRA_FULL_ERROR": str(int(FULL_ERROR))}
     process = start_job(
         job.config,
         command="train",
