@@ -13,18 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 import optuna
-from hydra.core.override_parser.types import (
-    Override,
-    OverrideType,
-    Quote,
-    QuotedString,
-    ValueType,
-)
+from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString, ValueType
 from hydra.utils import instantiate
-from optuna.distributions import (
-    BaseDistribution,
-    distribution_to_json,
-)
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
