@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup fmt check test demo clean
+.PHONY: help setup fmt check test test-slurm demo clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp is renewed when what is to be installed changes, so that a second call costs nothing.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -30,6 +30,12 @@ check: setup  ## Lint, types, and the direction of dependencies
 
 test: setup  ## Run every test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+
+test-slurm: setup  ## Run sweeps on a real SLURM that is started for the tests: needs root, slurm-wlm and munge
+	@test "$$(id -u)" = 0 || { echo "error: starting SLURM needs root: run make test-slurm as root, on a machine that can be thrown away" >&2; exit 2; }
+	@for each in sbatch slurmctld slurmd munged; do PATH="$$PATH:/usr/sbin:/sbin" command -v $$each > /dev/null || \
+		{ echo "error: there is no $$each: apt-get install --no-install-recommends slurm-wlm munge" >&2; exit 2; }; done
+	$(BIN)/python -m pytest -m slurm tests/slurm
 
 RUN := outputs/denoise/demo
 demo: setup  ## Train a small model on real photographs, test it, restore with it: about 5 minutes on 2 cores

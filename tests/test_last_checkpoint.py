@@ -118,7 +118,7 @@ def test_a_run_killed_at_any_moment_goes_on_as_if_it_had_not_been(tiny, whole, t
 
 
 @pytest.mark.parametrize(("step", "saved"), [(3, 4), (4, 5)], ids=["a step", "a validation"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
 def test_a_signal_saves_the_step_under_way_and_its_validation(tiny, whole, tmp_path, number, step, saved):
     rarely = "callbacks.last.every_minutes=60"
     config = tiny(tmp_path, *ARGUMENTS, rarely, *kill(step, hook="on_before_zero_grad", number=int(number)))

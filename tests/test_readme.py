@@ -1,4 +1,4 @@
-"""Every command in the README is one that works."""
+"""Every command in the README and in docs/ is one that works."""
 
 import re
 import shlex
@@ -9,8 +9,9 @@ import pytest
 from kgt_lightning.data import __main__ as data
 from kgt_lightning.report import __main__ as report
 
-README = Path(__file__).parents[1] / "README.md"
-COMMANDS = re.findall(r"^\s*(?:\S*/)?python -m kgt_lightning\.(\w+)[ \t]*(.*)$", README.read_text(), re.MULTILINE)
+ROOT = Path(__file__).parents[1]
+TEXT = "\n".join(file.read_text() for file in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
+COMMANDS = re.findall(r"^\s*(?:\S*/)?python -m kgt_lightning\.(\w+)[ \t]*(.*)$", TEXT, re.MULTILINE)
 
 
 def test_the_readme_shows_every_command():

@@ -72,7 +72,7 @@ def test_folders_are_named_after_what_is_swept(swept, name):
 def test_one_job_is_named_after_all_that_shapes_it(run_command, monkeypatch, arguments, names):
     given = []
 
-    def keep(configs, *, folder, swept, at_once):
+    def keep(configs, *, folder, swept, run):
         given.extend(swept)
         return []
 
@@ -125,7 +125,7 @@ def test_what_is_run_again(status, retry, settled):
 
 def test_a_sweep_runs_in_one_process_at_a_time(jobs, tmp_path):
     with FileLock(tmp_path / ".lock"), pytest.raises(ValueError, match="is being run by another process"):
-        run_sweep(jobs("model.k=4"), folder=tmp_path, swept=[["model.k=4"]], at_once=1)
+        run_sweep(jobs("model.k=4"), folder=tmp_path, swept=[["model.k=4"]], run=list)
 
 
 def test_jobs_at_once_share_the_machine(monkeypatch):
@@ -159,23 +159,6 @@ def test_other_launchers_go_on_in_numbered_folders(tiny, tmp_path):
         go_on(tiny(tmp_path, "model.k=9"), tmp_path)
 
 
-def test_a_pruned_job_is_neither_failed_nor_missing(jobs, tmp_path, capsys):
-    points = ["model.k=4", "model.k=5"]
-    [stopped, failed] = found(jobs(*points), tmp_path, *points)
-    leave_record(stopped, "pruned", error="20 dB at step 100")
-    leave_record(failed, "failed", error="the loss is nan")
-    outcomes = run_sweep(jobs(*points), folder=tmp_path, swept=[each.split() for each in points], at_once=1)
-    assert [(each.status, each.score, each.settled) for each in outcomes] == [
-        ("pruned", None, True),
-        ("failed", None, False),
-    ]
-    assert str(what_is_missing(outcomes, folder=tmp_path)).startswith("1 of 2 jobs are not finished, k=5 failed (the")
-    show(outcomes, folder=tmp_path)
-    assert "20 dB at step 100" in capsys.readouterr().out
-    assert not go_on(stopped.config, stopped.folder)
-    assert read_score(stopped.folder) is None
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_user_who_asks_for_tracebacks_gets_those_of_the_jobs(tiny_arguments, tmp_path, asked):
@@ -186,6 +169,23 @@ def test_a_user_who_asks_for_tracebacks_gets_those_of_the_jobs(tiny_arguments, t
     [folder] = [record.parent for record in tmp_path.glob("outputs/sweeps/mine/*/run.json")]
     assert ("Traceback (most recent call last)" in (folder / "train.log").read_text()) is asked
     assert read_record(folder)["error"].startswith("k=99 must lie in 1..16")
+
+
+def test_a_pruned_job_is_neither_failed_nor_missing(jobs, tmp_path, capsys):
+    points = ["model.k=4", "model.k=5"]
+    [stopped, failed] = found(jobs(*points), tmp_path, *points)
+    leave_record(stopped, "pruned", error="20 dB at step 100")
+    leave_record(failed, "failed", error="the loss is nan")
+    outcomes = run_sweep(jobs(*points), folder=tmp_path, swept=[each.split() for each in points], run=list)
+    assert [(each.status, each.score, each.settled) for each in outcomes] == [
+        ("pruned", None, True),
+        ("failed", None, False),
+    ]
+    assert str(what_is_missing(outcomes, folder=tmp_path)).startswith("1 of 2 jobs are not finished, k=5 failed (the")
+    show(outcomes, folder=tmp_path)
+    assert "20 dB at step 100" in capsys.readouterr().out
+    assert not go_on(stopped.config, stopped.folder)
+    assert read_score(stopped.folder) is None
 
 
 class Act(Callback):

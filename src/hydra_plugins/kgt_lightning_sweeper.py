@@ -63,6 +63,7 @@ class OptunaSweeper(Sweeper):
         with open_dict(config):
             if "at_once" in config.hydra.launcher:
                 config.hydra.launcher.at_once = self.n_jobs
+            if "trials" in config.hydra.launcher:
                 config.hydra.launcher.trials = True
         self.config = config
         self.loader = hydra_context.config_loader

@@ -21,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
 from kgt_lightning.machine import is_out_of_memory
-from kgt_lightning.processes import start_job
-from kgt_lightning.record import FAILED, OUT_OF_MEMORY, read_failure, remove_failures
+from kgt_lightning.processes import start_job, write_job
+from kgt_lightning.record import FAILED, OUT_OF_MEMORY, read_failures, remove_failures
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,6 @@ class RankLauncher(_SubprocessScriptLauncher):
         )
         hydra = HydraConfig.get()
         folder = Path(hydra.runtime.output_dir)
-        remove_failures(folder)
         subfolder = folder / str(hydra.output_subdir)
         job = OmegaConf.load(subfolder / "config.yaml")
         assert isinstance(job, DictConfig)
@@ -68,15 +67,10 @@ class RankLauncher(_SubprocessScriptLauncher):
                 "job_logging": {"root": {"handlers": ["file"]}},
                 "verbose": hydra.verbose,
             }
-            self.procs.append(
-                start_job(
-                    job,
-                    command=str(hydra.job.config_name),
-                    folder=subfolder / f"rank{rank}",
-                    hydra=settings,
-                    environment={"LOCAL_RANK": str(rank)},
-                )
+            arguments = write_job(
+                job, command=str(hydra.job.config_name), folder=subfolder / f"rank{rank}", hydra=settings
             )
+            self.procs.append(start_job(arguments, environment={"LOCAL_RANK": str(rank)}))
 
 
 class DDP(DDPStrategy):
@@ -132,7 +126,9 @@ GRACE_SECONDS = 20.0
 def processes_of(
     trainer: Trainer, folder: Path, *, on_loss: Callable[[Exception], None] | None = None
 ) -> Iterator[None]:
-    """The processes that the trainer starts live and die with the block, and the block with them.
+    """The other processes of the run live and die with the block, and the block with them.
+
+    Those that torchrun or SLURM has started are theirs to end; here only the reasons that they leave are read.
 
     Args:
         trainer: with any strategy.
@@ -148,6 +144,8 @@ def processes_of(
     if not isinstance(launcher, RankLauncher):
         yield
         return
+    if trainer.is_global_zero:
+        remove_failures(folder)
     over = threading.Event()
     threading.Thread(target=_watch, args=(launcher, folder, over, on_loss), daemon=True).start()
     try:
@@ -191,13 +189,15 @@ def _watch(
 def _why_lost(launcher: RankLauncher, folder: Path, *, seconds: float) -> MemoryError | RuntimeError | None:
     """What became of another process that ended with an error, or does so within these seconds."""
     until = time.monotonic() + seconds
-    while launcher.procs:
-        for rank, process in enumerate(launcher.procs, start=1):
-            code, left = process.poll(), read_failure(folder, rank)
-            if code or left:
-                status, error = left or (FAILED, f"it ended with exit code {code}")
-                message = f"process {rank} of {launcher.num_processes}: {error}"
-                return MemoryError(message) if status == OUT_OF_MEMORY else RuntimeError(message)
+    number = launcher.num_processes * launcher.num_nodes
+    while launcher.cluster_environment.global_rank() == 0 and number > 1:
+        ended = {rank: process.poll() for rank, process in enumerate(launcher.procs, start=1)}
+        # Of processes that others started only what they leave is known.
+        left = read_failures(folder)
+        for rank in sorted({rank for rank, code in ended.items() if code} | left.keys()):
+            status, error = left.get(rank) or (FAILED, f"it ended with exit code {ended[rank]}")
+            message = f"process {rank} of {number}: {error}"
+            return MemoryError(message) if status == OUT_OF_MEMORY else RuntimeError(message)
         if time.monotonic() >= until:
             break
         time.sleep(0.1)

@@ -69,6 +69,12 @@ def chosen(group: str) -> str | None:
     return HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
 
 
+def gpus(accelerator: str, devices: int | str) -> int | str:
+    """Number of GPUs to ask a cluster for."""
+    return 0 if accelerator == "cpu" else devices
+
+
+OmegaConf.register_new_resolver("gpus", gpus, replace=True)
 OmegaConf.register_new_resolver("chosen", chosen, replace=True)
 # The cache keeps the answer the same for the whole process.
 OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)

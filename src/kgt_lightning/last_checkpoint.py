@@ -14,7 +14,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kgt_lightning.saving import LAST, NEXT, PREVIOUS, rename
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""What ends a run: Ctrl+C, a scheduler that takes the machine away, and what SLURM sends before the time is up."""
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +23,9 @@ log = logging.getLogger(__name__)
 class LastCheckpoint(Checkpoint):
     """Keeps the newest state of a run as ``last.ckpt``, and the one before it as ``previous.ckpt``.
 
-    The state is saved after every validation, at the end, and between validations when enough time has passed. SIGTERM
-    and SIGINT (Ctrl+C) save it after the step under way, or after the validation that belongs to it, and end the run
-    with exit code 128 + signal; a second signal ends it at once.
+    The state is saved after every validation, at the end, and between validations when enough time has passed. SIGTERM,
+    SIGINT (Ctrl+C), SIGUSR1 and SIGUSR2 save it after the step under way, or after the validation that belongs to it,
+    and end the run with exit code 128 + signal; a second signal ends it at once.
 
     A step whose validation is still to come is never saved: a run resumed there would leave the validation out. And a
     state becomes the last one only after the metrics of its step have been logged, so that no log lacks a step. The
@@ -45,6 +46,13 @@ class LastCheckpoint(Checkpoint):
         self._training = False
         self._signal: int | None = None
         self._stopping = False
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Listen to signals before Lightning does: it leaves SIGUSR1 to those who listen already.
+
+        Under SLURM its own handler saves in the midst of a step, beside the run, where another run would take it up.
+        """
+        self._listen()
 
     def on_sanity_check_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Listen to signals; until the training starts they end the run at once."""

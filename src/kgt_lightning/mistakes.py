@@ -36,16 +36,22 @@ def one_line(error: BaseException) -> str:
 def wrong_argument(error: HydraException, *, conf: Path, config_name: str, arguments: Sequence[str]) -> str:
     """The message for arguments that Hydra could not compose into the configuration ``conf/<config_name>.yaml``."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.partition("/")
+        given = [each.partition("=") for each in arguments]
+        groups = [key for key, _, value in given if f"{key}/{value}" == error.missing_cfg_file]
+        group = groups[0] if groups else error.missing_cfg_file.partition("/")[0]
+        name = error.missing_cfg_file.removeprefix(f"{group}/")
         files = [file.relative_to(conf / group).with_suffix("") for file in (conf / group).rglob("[!_]*.yaml")]
-        known = ", ".join(sorted(file.as_posix() for file in files))
+        # Of its own groups Hydra knows more than what stands in conf/.
+        options = set(error.options or ()) if group.startswith("hydra/") else set()
+        known = ", ".join(sorted(options | {file.as_posix() for file in files}))
         return f"{group}={name} does not exist: choose one of {known}"
     if isinstance(error, OverrideParseException):
         reason = _joined(error).partition("; See ")[0]
         return f"{reason}: write key=value, and quote brackets and spaces, as in 'data.sigma=[15,25]'"
     unknown = re.match(r"Could not override '([^']+)'", str(error))
     if unknown and isinstance(error.__cause__, OmegaConfBaseException):
-        return _unknown_key(unknown.group(1), _composed(conf, config_name, arguments))
+        key = unknown.group(1)
+        return _unknown_key(key, _composed(conf, config_name, arguments, of_hydra=key.startswith("hydra.")))
     cause = f" ({_joined(error.__cause__)})" if error.__cause__ is not None else ""
     return _joined(error) + cause
 
@@ -75,11 +81,11 @@ def _unknown_key(key: str, config: DictConfig) -> str:
     return f"{key} is no setting: {parent or 'there'} {'has' if parent else 'are'} {names}"
 
 
-def _composed(conf: Path, config_name: str, arguments: Sequence[str]) -> DictConfig:
+def _composed(conf: Path, config_name: str, arguments: Sequence[str], *, of_hydra: bool) -> DictConfig:
     """The configuration with the chosen groups and nothing else."""
     chosen = [each for each in arguments if (conf / each.partition("=")[0]).is_dir()]
     with initialize_config_dir(version_base="1.3", config_dir=str(conf)):
-        return compose(config_name, overrides=chosen)
+        return compose(config_name, overrides=chosen, return_hydra_config=of_hydra)
 
 
 def _keys(node: DictConfig, prefix: str = "") -> list[str]:

@@ -3,27 +3,24 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 
-def start_job(
-    config: DictConfig, *, command: str, folder: Path, hydra: Mapping[str, Any], environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    """Process that runs a command as configured; it ends when this one does, in whatever way.
+def write_job(config: DictConfig, *, command: str, folder: Path, hydra: Mapping[str, Any]) -> list[str]:
+    """Arguments with which a command runs as configured.
 
-    It is given the composed configuration in a file, not the command line: that may be a sweep's, name files that were
-    changed meanwhile, or draw something anew.
+    They name a file that holds the composed configuration, not the command line: that may be a sweep's, name files that
+    were changed meanwhile, or draw something anew.
 
     Args:
         config: of the job, without the section hydra; it is not resolved.
         command: ``train`` or another one.
         folder: where the file is written to.
         hydra: settings for Hydra, such as the folder of the run.
-        environment: variables to set besides those of this process.
 
     """
     plain = OmegaConf.to_container(config, resolve=False)
@@ -31,6 +28,20 @@ def start_job(
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create({**plain, "hydra": dict(hydra)}), folder / f"{command}.yaml")
     # The name of the file tells the command, to the process itself and to those that it starts.
-    arguments = ["-m", "kgt_lightning.job", "--config-path", str(folder.absolute()), "--config-name", command]
+    return ["--config-path", str(folder.absolute()), "--config-name", command]
+
+
+def start_job(arguments: Sequence[str], *, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Process that runs a command; it ends when this one does, in whatever way.
+
+    Args:
+        arguments: from :func:`write_job`.
+        environment: variables to set besides those of this process.
+
+    """
     # The job waits for the end of its standard input, which comes when this process ends.
-    return subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, env={**os.environ, **environment})
+    return subprocess.Popen(
+        [sys.executable, "-m", "kgt_lightning.job", *arguments],
+        stdin=subprocess.PIPE,
+        env={**os.environ, **environment},
+    )

@@ -188,13 +188,13 @@ class RunRecord:
         return seconds
 
 
-def read_failure(folder: Path, rank: int) -> tuple[str, str] | None:
-    """Status and one line that another process of the run left when it failed."""
-    file = folder / f"rank{rank}.json"
-    if not file.exists():
-        return None
-    status, error = json.loads(file.read_text())
-    return status, error
+def read_failures(folder: Path) -> dict[int, tuple[str, str]]:
+    """Status and one line of each other process of the run that failed, by its rank."""
+    failures = {}
+    for file in folder.glob("rank*.json"):
+        status, error = json.loads(file.read_text())
+        failures[int(file.stem.removeprefix("rank"))] = (status, error)
+    return failures
 
 
 def remove_failures(folder: Path) -> None:

@@ -5,26 +5,24 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
 
 import torch
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from kgt_lightning.attempt import Attempt
 from kgt_lightning.entry import FULL_ERROR
 from kgt_lightning.ledger import Job, find_folders, is_settled, read_score
-from kgt_lightning.mistakes import MISTAKES, one_line
 from kgt_lightning.processes import start_job
-from kgt_lightning.record import FAILED, FINISHED, INTERRUPTED, PRUNED, RUNNING, RunRecord, read_record, write_record
-from kgt_lightning.schema import check_types
+from kgt_lightning.record import FAILED, FINISHED, INTERRUPTED, PRUNED, read_record
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +49,13 @@ class Outcome:
 
 
 def run_sweep(
-    configs: Sequence[DictConfig], *, folder: Path, swept: Sequence[Sequence[str]], at_once: int
+    configs: Sequence[DictConfig],
+    *,
+    folder: Path,
+    swept: Sequence[Sequence[str]],
+    run: Callable[[Sequence[Job]], None],
 ) -> list[Outcome]:
-    """Run what is missing of a sweep, in order, and say how all its jobs stand.
+    """Run what is missing of a sweep, and say how all its jobs stand.
 
     A job is found again by the key of its configuration. It is skipped if it is finished, resumed if it was
     interrupted, and reported if it failed, unless ``retry`` is set.
@@ -62,10 +64,10 @@ def run_sweep(
         configs: of the jobs, composed.
         folder: of the sweep.
         swept: for each job, those of its arguments that the sweep chose.
-        at_once: number of jobs that run at the same time; they share GPUs and threads.
+        run: runs jobs to their ends, here (:func:`run_here`) or elsewhere, so that their records tell how they ended.
 
     Raises:
-        ValueError: if another process runs the same sweep, or there are fewer GPUs than jobs at once.
+        ValueError: if another process runs the same sweep.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +75,7 @@ def run_sweep(
         jobs = find_folders(configs, folder=folder, swept=swept)
         before = [read_record(job.folder) for job in jobs]
         settled = [is_settled(record, job.config.retry) for job, record in zip(jobs, before, strict=True)]
-        _run_all([job for job, done in zip(jobs, settled, strict=True) if not done], at_once=at_once)
+        run([job for job, done in zip(jobs, settled, strict=True) if not done])
         return [_outcome(job, earlier=done) for job, done in zip(jobs, settled, strict=True)]
 
 
@@ -149,7 +151,17 @@ def share(slot: int, at_once: int) -> dict[str, str]:
     return part
 
 
-def _run_all(jobs: Sequence[Job], *, at_once: int) -> None:
+def run_here(jobs: Sequence[Job], *, at_once: int) -> None:
+    """Run jobs on this machine, in order.
+
+    Args:
+        jobs: all of one sweep.
+        at_once: number of jobs that run at the same time; they share GPUs and threads.
+
+    Raises:
+        ValueError: if there are fewer GPUs than jobs at once.
+
+    """
     slots: SimpleQueue[int] = SimpleQueue()
     parts = [share(slot, at_once) for slot in range(at_once)]
     for slot in range(at_once):
@@ -181,46 +193,19 @@ def _run_all(jobs: Sequence[Job], *, at_once: int) -> None:
 
 def _run(job: Job, running: list[Process], *, environment: dict[str, str]) -> None:
     """Run the job to its end, and see to it that its record tells it."""
-    record = RunRecord(job.config, job.folder, overrides=job.overrides)
-    there = read_record(job.folder)
-    job.config.resume = there is not None
-    try:
-        check_types(job.config)
-    except MISTAKES as error:
-        record.end(FAILED, one_line(error))
+    attempt = Attempt(job)
+    arguments = attempt.arguments(resume=attempt.before is not None)
+    if arguments is None:
         return
-    subfolder = f".hydra/{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    settings = {
-        "run": {"dir": str(job.folder)},
-        "output_subdir": subfolder,
-        "job": {"name": "train", "env_set": job.hydra.job.env_set},
-        "overrides": {"task": job.overrides},
-        # Which files the configuration was composed of can no longer be seen in it.
-        "runtime": {"choices": OmegaConf.to_container(job.hydra.runtime.choices)},
-        "job_logging": OmegaConf.to_container(job.hydra.job_logging, resolve=False),
-        "verbose": job.hydra.verbose,
-    }
     # What is set for Hydra in this process is not meant for others, but what the user set is.
-    environment = {**environment, "HYDRA_FULL_ERROR": str(int(FULL_ERROR))}
-    process = start_job(
-        job.config,
-        command="train",
-        folder=job.folder / subfolder / "job",
-        hydra=settings,
-        environment=environment,
-    )
+    process = start_job(arguments, environment={**environment, "HYDRA_FULL_ERROR": str(int(FULL_ERROR))})
     running.append(process)
     code = process.wait()
     running.remove(process)
-    after = read_record(job.folder)
-    if after is None or after == there or after["status"] == RUNNING:
-        status, reason = FAILED, f"ended with exit code {code} without saying why, see train.log"
-        if code < 0:
-            status, reason = INTERRUPTED, f"killed by {signal.Signals(-code).name}"
-        if after is None:
-            record.end(status, reason)
-        else:
-            write_record(job.folder, {**after, "status": status, "error": reason})
+    status, reason = FAILED, f"ended with exit code {code} without saying why, see train.log"
+    if code < 0:
+        status, reason = INTERRUPTED, f"killed by {signal.Signals(-code).name}"
+    attempt.settle(status, reason)
 
 
 def _outcome(job: Job, *, earlier: bool) -> Outcome:

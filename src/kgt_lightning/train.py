@@ -123,7 +123,14 @@ def make_trainer(config: DictConfig, resolved: dict[str, Any]) -> lightning.Trai
     loggers = [instantiate(each) for each in config.logger.values() if each]
     # A short run is validated at its end.
     every = min(config.trainer.val_check_interval, config.trainer.max_steps * config.trainer.accumulate_grad_batches)
-    return instantiate(config.trainer, callbacks=callbacks, logger=loggers, val_check_interval=every)
+    return instantiate(
+        config.trainer,
+        callbacks=callbacks,
+        logger=loggers,
+        val_check_interval=every,
+        # Under SLURM Lightning begins with any hpc_ckpt_*.ckpt that lies here: the folder must be that of no other run.
+        default_root_dir=config.run_dir,
+    )
 
 
 def last_checkpoint(config: DictConfig, folder: Path) -> Checkpoint | None:
