@@ -14,21 +14,16 @@ import time
 import optuna
 import pytest
 from filelock import FileLock
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from kgt_lightning.pruning import NAME, storage_in
 from kgt_lightning.record import read_record, write_record
-from kgt_lightning.search import BEST, STUDY, Search, corners, read_space
+from kgt_lightning.search import BEST, STUDY, Search
 from kgt_lightning.train import main
 
 SPACES = {"optim.lr": FloatDistribution(1e-5, 1e-1, log=True), "model.k": CategoricalDistribution(["4", "8", "16"])}
 SAMPLER = {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 3, "multivariate": True}
 PRUNER = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 2, "n_warmup_steps": 0}
-
-
-def parsed(text):
-    return OverridesParser.create().parse_override(text)
 
 
 def search(folder, *, seed=0, **settings):
@@ -84,50 +79,6 @@ def trials(folder):
 
 def proposed(folder):
     return [each.params for each in trials(folder)]
-
-
-@pytest.mark.parametrize(
-    ("text", "space"),
-    [
-        ("optim.lr=tag(log, interval(1e-4, 3e-3))", FloatDistribution(1e-4, 3e-3, log=True)),
-        ("optim.lr=interval(1, 2)", FloatDistribution(1, 2)),
-        ("model.layout.heads=range(2,8,step=2)", IntDistribution(2, 6, step=2)),
-        ("model.k=tag(log, range(4,257))", IntDistribution(4, 256, log=True)),
-        ("optim.schedule.warmup=range(0,1,step=0.25)", FloatDistribution(0, 0.75, step=0.25)),
-        ("model.k=choice(16,64,256)", CategoricalDistribution(["16", "64", "256"])),
-        ("model=kgt_nano,kgt_small", CategoricalDistribution(["kgt_nano", "kgt_small"])),
-        ("model.layout.depths=[4,4],[2,2,2,2]", CategoricalDistribution(["[4,4]", "[2,2,2,2]"])),
-    ],
-)
-def test_spaces_are_written_in_hydras_grammar(text, space):
-    assert read_space(parsed(text)) == space
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("optim.lr=interval(1,0.1)", "low"),
-        ("optim.lr=tag(log,interval(0,1))", "low > 0"),
-        ("model.k=int(interval(4,16))", r"whole numbers are range\(from,to\)"),
-        ("model.k=range(4,4)", "no number lies in it"),
-        ("model.k=tag(log,choice(4,16))", "a choice has no log"),
-        ("optim.lr=tag(log,range(0.1,0.5,step=0.1))", r"write tag\(log,interval"),
-        ("optim.lr=tag(lgo,interval(0.1,1))", "tag lgo is unknown, the only one is log"),
-        ("model.k=shuffle(4,16)", "leave shuffle out"),
-    ],
-)
-def test_a_wrong_space_is_named(text, reason):
-    with pytest.raises(ValueError, match=reason) as caught:
-        read_space(parsed(text))
-    assert str(caught.value).startswith(f"{text}: ")
-
-
-def test_corners_hold_every_end_and_every_choice():
-    assert corners(SPACES) == [
-        ["optim.lr=1e-05", "model.k=4"],
-        ["optim.lr=0.1", "model.k=8"],
-        ["optim.lr=1e-05", "model.k=16"],
-    ]
 
 
 def test_a_search_finds_what_is_good_and_writes_it_down(jobs, capsys):

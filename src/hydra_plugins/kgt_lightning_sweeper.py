@@ -75,7 +75,8 @@ class OptunaSweeper(Sweeper):
         """Run the search to its end."""
         from kgt_lightning.record import config_key
         from kgt_lightning.schema import check_types
-        from kgt_lightning.search import Search, corners, read_space
+        from kgt_lightning.search import Search
+        from kgt_lightning.spaces import corners, read_space
 
         parser = OverridesParser.create(config_loader=self.loader)
         params = [f"{key}={value}" for key, value in self.params.items()]
