@@ -119,6 +119,7 @@ def no_account(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_wandb_without_an_account_keeps_one_whole_run_for_each_job(run_command, tiny_arguments, tmp_path, no_account):
     arguments = ("logger=wandb", "logger.wandb.group=study", "callbacks=key_graphs", "trainer.max_steps=1")
+    arguments += ("trainer=ddp", "trainer.devices=2")  # a job of two processes is one run too
     code, _, errors = run_command(train.main, "-m", *tiny_arguments, *arguments, "model.k=4,8", "hydra.sweep.dir=jobs")
     assert code == 0, errors
     for k, folder in zip((4, 8), sorted(path.parent for path in tmp_path.glob("jobs/*/wandb")), strict=True):
