@@ -57,6 +57,17 @@ def photo() -> Tensor:
     return torch.from_numpy(skimage.data.chelsea()).permute(2, 0, 1)[None].float() / 255
 
 
+@pytest.fixture(scope="session")
+def samples() -> Callable[..., Tensor]:
+    """Makes random planes [channels, 9, 14] in [0, 1] of exactly so many bits."""
+
+    def make(channels: int, *, bits: int = 8) -> Tensor:
+        generator = torch.Generator().manual_seed(channels + bits)
+        return torch.randint(0, 2**bits, (channels, 9, 14), generator=generator).float() / (2**bits - 1)
+
+    return make
+
+
 @pytest.fixture
 def composed() -> Callable[..., DictConfig]:
     """Composes conf/<name>.yaml with arguments, as a command does."""

@@ -1,3 +1,4 @@
+import csv
 import logging
 
 import pytest
@@ -22,8 +23,10 @@ def test_the_speed_of_a_run_is_logged_without_its_validation(tiny, tmp_path, cap
     caplog.set_level(logging.INFO)
     train(tiny(tmp_path, "trainer.max_steps=4", "trainer.val_check_interval=2"))
     assert "trained on 8 samples, " in caplog.text
-    header = (tmp_path / "train.csv").read_text().splitlines()[0]
-    assert set(header.split(",")) == {"step", "loss", "k", "lr", "samples_per_second", "gradient_norm"}
+    with (tmp_path / "train.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert set(rows[0]) == {"step", "loss", "k", "lr", "samples_per_second", "peak_memory_mb", "gradient_norm"}
+    assert all(100 < float(row["peak_memory_mb"]) < 100_000 for row in rows), "megabytes of this process"
 
 
 def test_the_norm_of_the_gradient_is_that_of_all_weights_together(monkeypatch):
@@ -48,7 +51,8 @@ def test_key_graphs_are_drawn_and_the_training_does_not_notice(tiny, tmp_path):
         f"key_graphs/step_000000{step}/{name}.png" for step in (1, 2) for name in ("neighbours", "statistics")
     ]
     events = EventAccumulator(str(tmp_path / "with" / "tensorboard")).Reload()
-    assert {"key_graphs/neighbours", "key_graphs/statistics"} < set(events.Tags()["images"])
+    names = {tag.rpartition("/")[0] for tag in events.Tags()["images"]}
+    assert names == {"panels", "key_graphs/neighbours", "key_graphs/statistics"}
 
 
 def test_a_point_outside_the_image_is_refused(tmp_path):

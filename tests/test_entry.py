@@ -1,9 +1,10 @@
 import os
 import time
+from contextlib import nullcontext
 
 import pytest
 
-from kgt_lightning import describe, train
+from kgt_lightning import describe, entry, train
 from kgt_lightning.entry import CONF_DIR, run_name
 
 
@@ -51,6 +52,25 @@ def test_an_error_of_our_own_keeps_its_traceback(run_command, monkeypatch):
     monkeypatch.setattr(describe, "describe", lambda config: {}["facts"])
     with pytest.raises(KeyError, match="facts"):
         run_command(describe.main)
+
+
+@pytest.mark.parametrize(
+    ("error", "asked", "told"), [(KeyError, False, 1), (ValueError, False, 0), (ValueError, True, 1)]
+)
+def test_a_traceback_stands_in_the_log_of_the_run_too(
+    run_command, tiny_arguments, tmp_path, monkeypatch, error, asked, told
+):
+    def fail(config):
+        raise error("facts")
+
+    monkeypatch.setattr(train, "check_settings", fail)
+    monkeypatch.setattr(entry, "FULL_ERROR", asked)
+    if asked:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(error, match="facts") if told else nullcontext():
+        assert run_command(train.main, *tiny_arguments, "run=mine")[0] == 2
+    log = (tmp_path / "outputs" / "denoise" / "mine" / "train.log").read_text()
+    assert log.count("Traceback (most recent call last)") == told
 
 
 def test_help_names_the_settings(run_command):

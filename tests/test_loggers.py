@@ -1,6 +1,9 @@
 import json
+import re
 import subprocess
 import sys
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from kgt_lightning import train
 from kgt_lightning.loggers import AppendingCSV, readable_name
 from kgt_lightning.schema import check_types
 
-SWEEP = Path(__file__).parents[1] / "experiments" / "wandb" / "sweep.yaml"
+WANDB = Path(__file__).parents[1] / "experiments" / "wandb"
 
 
 def test_rows_are_appended_also_by_a_later_logger(tmp_path):
@@ -81,7 +84,7 @@ def test_the_sweep_of_weights_and_biases_calls_commands_that_compose(composed):
     """As its agent does: a value for every parameter, put in the place of the last macro of the command."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-    sweep = yaml.safe_load(SWEEP.read_text())
+    sweep = yaml.safe_load((WANDB / "sweep.yaml").read_text())
     values = {
         name: {"value": value}
         for name, each in sweep["parameters"].items()
@@ -128,14 +131,87 @@ def test_wandb_without_an_account_keeps_one_whole_run_for_each_job(run_command, 
         assert settings["module"]["backbone"]["k"] == k, "the configuration is resolved"
         logged = [each["item"] for each in records(run, "history")]
         names = {name for item in logged for name in item}
-        assert names >= {"train/loss", "train/lr", "train/gradient_norm", "train/samples_per_second", "val/psnr"}
+        assert names >= {"train/loss", "train/lr", "train/gradient_norm", "val/psnr"}
+        assert names >= {"train/samples_per_second", "train/peak_memory_mb"}
         assert names >= {"test/CBSD68_sigma=25_psnr", "test/CBSD68_sigma=25_ssim"}
         assert sum("train/loss" in item for item in logged) == 1
-        media = {file.parent.name for file in (run / "files" / "media" / "images").rglob("*.png")}
-        assert media == {"panels", "key_graphs"}
+        [panels] = [item for item in logged if "panels.filenames" in item]
+        assert [*map(Path.is_file, [run / "files" / file for file in panels["panels.filenames"]])] == [True]
+        assert panels["panels.captions"][0].endswith(": degraded | restored | clean | 10 x |restored - clean|")
+        assert {"key_graphs/neighbours.filenames", "key_graphs/statistics.filenames"} <= names
+        [step] = {item["trainer/global_step"] for item in logged if item.keys() & {"panels.count", "val/psnr"}}
+        assert step == 0, "pictures stand beside the scores of their validation"
         [table] = (run / "files" / "media" / "table").rglob("*.json")
         assert json.loads(table.read_text())["columns"][:3] == ["test_set", "image", "psnr"]
         assert [each["exit_code"] for each in records(run, "exit")] == [0]
+
+
+def view(*arguments):
+    """Runs the command that saves a view: exit code, standard output and error."""
+    command = [sys.executable, WANDB / "workspace.py", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+NAMING = ("xAxis", "yAxis", "metrics", "metricRegex", "mediaKeys", "accessor", "targetKey", "columnOrder", "val")
+"""Keys in the definition of a view that hold names; ``val`` that of the table which a query picks."""
+
+
+def named(node, key=None):
+    """Every name of something logged or set in the definition of a view."""
+    if isinstance(node, dict):
+        for name, each in node.items():
+            yield from named(each, name)
+    elif isinstance(node, list):
+        for each in node:
+            yield from named(each, key)
+    elif key in NAMING:
+        yield node
+
+
+@pytest.mark.slow
+def test_the_view_shows_nothing_that_runs_do_not_log(tiny, tmp_path, no_account):
+    code, _, errors = view("--offline", tmp_path / "view.json")
+    assert code == 0, errors
+    definition = json.loads((tmp_path / "view.json").read_text())
+    sections = definition["spec"]["section"]["panelBankConfig"]["sections"]
+    assert [each["name"] for each in sections][:5] == ["Quality", "Training", "Cost", "Pictures", "Key-Graphs"]
+    [runs] = definition["spec"]["section"]["runSets"]
+    assert [each["name"] for each in runs["grouping"]] == ["group", "displayName"]
+
+    arguments = ("trainer.max_steps=1", "model.attention=gather", "logger=wandb", "callbacks=key_graphs")
+    train.train(tiny(tmp_path / "run", *arguments))
+    [run] = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    logged = {name.removesuffix("._type") for each in records(run, "history") for name in each["item"]}
+    config = {key: value for each in records(run, "config") for key, value in each["update"].items()}
+    names = set(named(definition))
+    assert {"val/psnr", "train/loss", "panels", "key_graphs/statistics", "test/images"} < names
+    assert {"test/.*_psnr", "summary:train/peak_memory_mb", "config:model.value.train_k"} < names
+    for name in names - {"run:displayName", "run:tags"}:
+        section, _, rest = name.rpartition(":")
+        if section == "config":
+            first, value, *keys = rest.split(".")
+            assert value == "value"
+            assert reduce(getitem, keys, config[first]) in (8, None, "gather"), name
+        else:
+            assert any(re.fullmatch(rest, each) for each in logged), f"{name} is not among {sorted(logged)}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"), [(["--projct=a"], "unrecognized arguments: --projct=a"), ([], "no account at Weights")]
+)
+def test_a_view_that_cannot_be_saved_is_refused_in_one_line(no_account, arguments, reason):
+    code, out, errors = view(*arguments)
+    assert (code, out) == (2, "")
+    assert errors.startswith(f"error: {reason}")
+    assert errors.count("\n") == 1
+
+
+def test_the_definition_of_a_view_replaces_no_file(tmp_path):
+    (tmp_path / "view.json").write_text("mine")
+    code, _, errors = view("--offline", tmp_path / "view.json")
+    assert (code, errors) == (2, f"error: {tmp_path}/view.json exists: name another file, or remove it\n")
+    assert (tmp_path / "view.json").read_text() == "mine"
 
 
 @pytest.mark.slow

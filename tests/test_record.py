@@ -105,6 +105,7 @@ def test_seconds_after_a_kill_are_those_up_to_the_last_checkpoint(tiny, tmp_path
         (["model.attention=mask"], False),
         (["callbacks.ema=null"], False),
         (["data_root=null"], False),
+        (["weights=other.ckpt"], False),
         (["trainer.precision=bf16-mixed"], False),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -153,6 +153,18 @@ def test_other_launchers_go_on_in_numbered_folders(tiny, tmp_path):
         go_on(tiny(tmp_path, "model.k=9"), tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_user_who_asks_for_tracebacks_gets_those_of_the_jobs(tiny_arguments, tmp_path, asked):
+    command = [sys.executable, "-m", "kgt_lightning.train", "-m", *tiny_arguments, "sweep=mine", "model.k=99"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": str(int(asked))}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+    assert ended.returncode != 0
+    [folder] = [record.parent for record in tmp_path.glob("outputs/sweeps/mine/*/run.json")]
+    assert ("Traceback (most recent call last)" in (folder / "train.log").read_text()) is asked
+    assert read_record(folder)["error"].startswith("k=99 must lie in 1..16")
+
+
 class Act(Callback):
     """Lets one process of a training come to grief."""
 

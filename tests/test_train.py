@@ -3,9 +3,11 @@ import json
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 
 from kgt_lightning import train as command
+from kgt_lightning.checkpoint import load_checkpoint
 from kgt_lightning.images import read_image
 from kgt_lightning.train import train
 
@@ -117,6 +119,59 @@ def test_a_second_phase_goes_on_with_another_schedule_and_patch(tiny, tmp_path):
 def test_resume_of_nothing_starts_anew(tiny, tmp_path):
     train(tiny(tmp_path, "resume=true", "trainer.max_steps=1"))
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_run_begins_with_the_weights_of_another_and_goes_on_with_its_own(tiny, trained, tmp_path):
+    (tmp_path / "given.ckpt").write_bytes(trained.read_bytes())
+    begin = (f"weights={tmp_path / 'given.ckpt'}", "optim.lr=1e-9", "model.k=4")
+    train(tiny(tmp_path / "run", *begin, "trainer.max_steps=1"))
+    given = torch.load(trained, weights_only=True)["state_dict"]
+    for ours in weights(tmp_path / "run"):
+        for name, value in given.items():
+            torch.testing.assert_close(ours[name], value, rtol=0, atol=1e-6)
+    (tmp_path / "given.ckpt").unlink()
+    train(tiny(tmp_path / "run", *begin, "trainer.max_steps=2", "resume=true"))
+    assert list(losses(tmp_path / "run")) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        (["task=jpeg"], []),
+        (["task=sr", "scale=3", "data.patch=48"], ["head"]),
+        (["data.channels=1"], ["stem", "head"]),
+    ],
+)
+def test_only_what_must_differ_begins_anew(tiny, trained, tmp_path, caplog, arguments, left):
+    config = tiny(tmp_path, *arguments)
+    module = instantiate(config.module)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    command.begin_with(load_checkpoint(trained), module, config)
+    given = torch.load(trained, weights_only=True)["state_dict"]
+    for name, value in module.state_dict().items():
+        expected = before if any(f".{part}." in name for part in left) else given
+        assert torch.equal(value, expected[name]), name
+    assert (f"task differ: {' and '.join(left)}" in caplog.text) == bool(left)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["weights=missing.ckpt"], "weights=missing.ckpt does not exist: name a .ckpt file"),
+        (["weights=3"], "weights=3 must be the path of a checkpoint, or null"),
+        (["weights={trained}", "model.width=16"], "weights={trained} is of another model: width=8 there and 16 here"),
+        (["weights={trained}", "model.layout.depths=[1,2]"], "is of another model: layout={{"),
+    ],
+)
+def test_weights_that_cannot_be_begun_with_are_named(
+    run_command, tiny_arguments, trained, tmp_path, arguments, message
+):
+    given = [each.format(trained=trained) for each in arguments]
+    code, _, errors = run_command(command.main, *tiny_arguments, "run=mine", *given)
+    assert code == 2
+    [line] = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert message.format(trained=trained) in line
+    assert not (tmp_path / "outputs" / "denoise" / "mine" / "checkpoints").exists()
 
 
 @pytest.mark.parametrize(

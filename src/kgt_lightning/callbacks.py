@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from kgt_lightning.data.samples import Sample
 from kgt_lightning.images import Picture, read_image, write_image
 from kgt_lightning.key_graphs.capture import captured
 from kgt_lightning.key_graphs.pictures import draw_neighbours, draw_statistics
+from kgt_lightning.machine import process_peak_mb
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.tiling import pad_to_multiple
 
@@ -47,6 +48,7 @@ class Panels(Callback):
         self.folder = Path(folder)
         self.images = images
         self.error_scale = error_scale
+        self._written: dict[str, Path] = {}
 
     def on_validation_batch_end(
         self,
@@ -67,17 +69,29 @@ class Panels(Callback):
         panel = side_by_side(pl_module.baseline(batch.degraded)[0], restored, clean, error)
         file = self.folder / f"step_{trainer.global_step:07d}" / f"{batch.name.replace('/', '_')}.png"
         write_image(file, Picture(pixels=panel))
-        caption = f"degraded | restored | clean | {self.error_scale:g} x |restored - clean|"
-        log_picture(trainer, f"panels/{batch.name}", file, caption=caption)
+        self._written[batch.name] = file
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Give the panels to the loggers."""
+        if self._written:
+            caption = f"degraded | restored | clean | {self.error_scale:g} x |restored - clean|"
+            log_pictures(trainer, "panels", self._written, caption=caption)
+        self._written = {}
 
 
-def log_picture(trainer: lightning.Trainer, name: str, file: Path, *, caption: str) -> None:
-    """Give a PNG file to the loggers that take pictures."""
+def log_pictures(trainer: lightning.Trainer, key: str, files: Mapping[str, Path], *, caption: str) -> None:
+    """Give PNG files, by the names of their images, to the loggers that take pictures.
+
+    Weights & Biases gets all under the one key, so that a saved view can name it whatever the images are called.
+    """
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
-            logger.log_image(name, [str(file)], caption=[caption])
+            paths, captions = [str(file) for file in files.values()], [f"{name}: {caption}" for name in files]
+            # The step of the scores of the same validation.
+            logger.log_image(key, paths, step=trainer.global_step - 1, caption=captions)
         elif isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, read_image(file).pixels, trainer.global_step)
+            for name, file in files.items():
+                logger.experiment.add_image(f"{key}/{name}", read_image(file).pixels, trainer.global_step)
 
 
 def side_by_side(*pictures: Tensor, gap: int = 4) -> Tensor:
@@ -136,11 +150,9 @@ class KeyGraphPanels(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         draw_neighbours(image[0], graphs, self.points, folder / "neighbours.png")
         draw_statistics(graphs, folder / "statistics.png")
-        k, name = graphs[0].neighbours.shape[1], batch.name
-        log_picture(
-            trainer, "key_graphs/neighbours", folder / "neighbours.png", caption=f"{name}: k={k} neighbours of a node"
-        )
-        log_picture(trainer, "key_graphs/statistics", folder / "statistics.png", caption=f"{name}: k={k}")
+        caption = f"k={graphs[0].neighbours.shape[1]}"
+        for name in ("neighbours", "statistics"):
+            log_pictures(trainer, f"key_graphs/{name}", {batch.name: folder / f"{name}.png"}, caption=caption)
 
 
 def central_part(image: Tensor, side: int) -> Tensor:
@@ -163,7 +175,7 @@ class GradientNorm(Callback):
 
 
 class Speed(Callback):
-    """Logs samples per second over all devices, the learning rate and the peak memory of the GPU.
+    """Logs samples per second over all devices, the learning rate and the peak memory of the first process.
 
     Time spent on validation does not count. The mean over the run stands in the log at its end.
     """
@@ -198,10 +210,13 @@ class Speed(Callback):
         """Log the speed since the last validation; Lightning keeps it every ``log_every_n_steps``."""
         self._samples += len(batch[0]) * trainer.world_size
         rate = self._samples / (time.perf_counter() - self._since)
-        values = {"train/samples_per_second": rate, "train/lr": trainer.optimizers[0].param_groups[0]["lr"]}
-        if torch.cuda.is_available():
-            values["train/peak_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
-        pl_module.log_dict(values)
+        pl_module.log_dict(
+            {
+                "train/samples_per_second": rate,
+                "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
+                "train/peak_memory_mb": process_peak_mb(),
+            }
+        )
 
     def _start(self) -> None:
         self._samples, self._since = 0, time.perf_counter()

@@ -47,6 +47,33 @@ class Checkpoint:
         self.config.module.backbone = self.config.model
         check_types(OmegaConf.create({section: self.config[section] for section in INSTANTIATED}))
 
+    def give_weights(self, module: RestorationModule) -> list[str]:
+        """Load the weights into the module of another run; say which parts keep their own.
+
+        The head may be that of another scale, task or number of channels, and for another number of channels the stem
+        too. All other weights must be there and fit.
+
+        Raises:
+            ValueError: if the backbone is another one, naming the first weight that does not fit.
+
+        """
+        keep = []
+        channels = self.config.model.channels, module.network.backbone.channels
+        for name, may_differ in {"stem": channels[0] != channels[1], "layout": False, "head": True}.items():
+            place = "network.head." if name == "head" else f"network.backbone.{name}."
+            part = module.get_submodule(place[:-1])
+            given = {key.removeprefix(place): value for key, value in self.state.items() if key.startswith(place)}
+            ours = {key: list(value.shape) for key, value in part.state_dict().items()}
+            theirs = {key: list(value.shape) for key, value in given.items()}
+            if ours == theirs:
+                part.load_state_dict(given)
+            elif may_differ:
+                keep.append(name)
+            else:
+                first = next(key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key))
+                raise ValueError(f"{place}{first} has shape {theirs.get(first)} there and {ours.get(first)} here")
+        return keep
+
     def module(self) -> RestorationModule:
         """Build the module with its weights, ready to evaluate.
 
@@ -66,8 +93,12 @@ class Checkpoint:
         return module.eval()
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: str | Path, *, key: str = "checkpoint") -> Checkpoint:
     """Checkpoint at the path, on the CPU; nothing in it is executed.
+
+    Args:
+        path: of the file.
+        key: that names it in the configuration, for errors.
 
     Raises:
         ValueError: if the file is missing, damaged, carries no configuration, or its configuration names a class
@@ -76,28 +107,26 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise ValueError(
-            f"checkpoint={path} does not exist: name a .ckpt file, as below outputs/<task>/<run>/checkpoints"
-        )
+        raise ValueError(f"{key}={path} does not exist: name a .ckpt file, as below outputs/<task>/<run>/checkpoints")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     # of other files the unpickler raises nearly anything
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"checkpoint={path} cannot be read, it is damaged or no checkpoint ({reason})") from error
+        raise ValueError(f"{key}={path} cannot be read, it is damaged or no checkpoint ({reason})") from error
     config = content.get("config") if isinstance(content, dict) else None
     if (
         not isinstance(config, dict)
         or not {"task", *INSTANTIATED} <= config.keys()
         or not {"state_dict", "global_step"} <= content.keys()
     ):
-        raise ValueError(f"checkpoint={path} carries no configuration: it was not written by {PACKAGE}.train")
-    for key, value in _leaves({section: config[section] for section in INSTANTIATED}):
+        raise ValueError(f"{key}={path} carries no configuration: it was not written by {PACKAGE}.train")
+    for name, value in _leaves({section: config[section] for section in INSTANTIATED}):
         # It was resolved when it was saved; what would be looked up now could become a target.
         if isinstance(value, str) and "${" in value:
-            raise ValueError(f"checkpoint={path} holds {key}={value}, which is to be looked up: it is not loaded")
-        if key == "_target_":
-            _check_target(str(value), path)
+            raise ValueError(f"{key}={path} holds {name}={value}, which is to be looked up: it is not loaded")
+        if name == "_target_":
+            _check_target(str(value), f"{key}={path}")
     return Checkpoint(
         path=path, config=OmegaConf.create(config), state=content["state_dict"], step=content["global_step"]
     )
@@ -115,7 +144,7 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, node
 
 
-def _check_target(target: str, path: Path) -> None:
+def _check_target(target: str, where: str) -> None:
     """Only classes that this package defines may be named: a checkpoint may come from anyone."""
     module_name, _, name = target.rpartition(".")
     inside = module_name == PACKAGE or module_name.startswith(f"{PACKAGE}.")
@@ -124,4 +153,4 @@ def _check_target(target: str, path: Path) -> None:
     except (ImportError, AttributeError):
         found = None
     if not inspect.isclass(found) or not found.__module__.startswith(f"{PACKAGE}."):
-        raise ValueError(f"checkpoint={path} names {target}, which is no class of {PACKAGE}: it is not loaded")
+        raise ValueError(f"{where} names {target}, which is no class of {PACKAGE}: it is not loaded")

@@ -29,6 +29,9 @@ _PACKAGED = Path(__file__).parent / "conf"
 CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
 """The configuration: inside an installed package, or beside src/ in a checkout."""
 
+FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
+"""Whether the user asks for tracebacks; read before Hydra is made to leave all errors to this file."""
+
 _NEEDLESS = (
     "`isinstance\\(treespec, LeafSpec\\)`",  # Lightning's own use of torch
     "You're resuming from a checkpoint that ended before",  # the data goes on at the step that was reached
@@ -85,8 +88,9 @@ def command(
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
     """Make main(config) a command that composes ``conf/<config_name>.yaml`` with key=value arguments.
 
-    What a user did wrong, be it found by Hydra, by Lightning or as a ValueError, ends in one line and exit code 2; the
-    traceback comes with HYDRA_FULL_ERROR=1. Of a multirun all jobs are run, also after one that failed.
+    What a user did wrong, be it found by Hydra, by Lightning or as a ValueError, ends in one line and exit code 2; with
+    HYDRA_FULL_ERROR=1 the traceback comes too, also into the log of the run. Of a multirun all jobs are run, also after
+    one that failed.
 
     Args:
         config_name: the file.
@@ -99,12 +103,13 @@ def command(
     def decorate(main: Callable[[DictConfig], Any]) -> Callable[[], Any]:
         def job(config: DictConfig) -> Any:
             # Processes that the job starts are to behave like this one.
-            with _full_error("1" if full_error else None):
+            with _full_error("1" if FULL_ERROR else None):
                 try:
                     check_types(config)
                     return main(config)
-                except MISTAKES as error:
-                    if full_error:
+                except Exception as error:
+                    if FULL_ERROR or not isinstance(error, MISTAKES):
+                        _log_traceback(error)
                         raise
                     if HydraConfig.get().mode is RunMode.MULTIRUN:
                         log.error(one_line(error))
@@ -114,14 +119,13 @@ def command(
                     _exit(one_line(error))
 
         started = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)
-        full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
         def run() -> Any:
             for message in _NEEDLESS:
                 warnings.filterwarnings("ignore", message=f".*{message}")
             logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
             arguments = sys.argv[1:] = [_rewritten(argument, sections, names) for argument in sys.argv[1:]]
-            if full_error:
+            if FULL_ERROR:
                 return started()
             # Hydra raises what it would otherwise print over several lines.
             with _full_error("1"):
@@ -151,6 +155,15 @@ def _full_error(value: str | None) -> Iterator[None]:
         os.environ.pop("HYDRA_FULL_ERROR", None)
         if before is not None:
             os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _log_traceback(error: Exception) -> None:
+    """Write the traceback to the log of the run; on the screen it comes at the end of the process."""
+    traceback = (type(error), error, error.__traceback__)
+    record = log.makeRecord(log.name, logging.ERROR, __file__, 0, one_line(error), (), traceback)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
 
 
 def _exit(message: str) -> NoReturn:

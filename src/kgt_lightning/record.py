@@ -44,7 +44,8 @@ NOT_SHAPING = (
 )
 """Parts of the configuration that do not shape the result: runs that differ in nothing else have the same key.
 
-The folders of photographs are no such part: other photographs may lie there.
+What lies at a path is no such part, but the path is: other photographs may come to lie in a folder, and the checkpoint
+that ``weights`` names may be gone when the run that began with it is resumed.
 """
 
 FINISHED, FAILED, OUT_OF_MEMORY = "finished", "failed", "out of memory"

@@ -14,7 +14,6 @@ import lightning
 from rich.console import Console
 from rich.table import Table
 
-from kgt_lightning.data.photographs import version
 from kgt_lightning.data.restoration import RestorationData, TestSet
 from kgt_lightning.published import comparison
 from kgt_lightning.restoration import RestorationModule
@@ -128,7 +127,7 @@ def run_test(trainer: lightning.Trainer, module: RestorationModule, data: Restor
         channels=data.channels,
         scoring=module.scoring,
         protocol="; ".join(filter(None, rules)),
-        versions={test_set: version(images.photographs) for test_set, images in data.test_sets.items()},
+        versions=data.test_versions,
         scores=tuple(scores),
     )
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kgt_lightning.attempt import Attempt
+from kgt_lightning.entry import FULL_ERROR
 from kgt_lightning.ledger import Job, find_folders, is_settled, read_score
 from kgt_lightning.processes import start_job
 from kgt_lightning.record import FAILED, FINISHED, INTERRUPTED, read_record
@@ -167,8 +168,8 @@ def _run(job: Job, running: list[Process], *, environment: dict[str, str]) -> No
     arguments = attempt.arguments(resume=attempt.before is not None)
     if arguments is None:
         return
-    # What is set for Hydra in this process is not meant for others.
-    process = start_job(arguments, environment={**environment, "HYDRA_FULL_ERROR": "0"})
+    # What is set for Hydra in this process is not meant for others, but what the user set is.
+    process = start_job(arguments, environment={**environment, "HYDRA_FULL_ERROR": str(int(FULL_ERROR))})
     running.append(process)
     code = process.wait()
     running.remove(process)

@@ -48,11 +48,15 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float:
         torch.set_float32_matmul_precision(config.matmul_precision)
         resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         last = last_checkpoint(config, folder)
+        # A run that goes on has weights of its own.
+        given = load_checkpoint(config.weights, key="weights") if config.weights and not last else None
 
         lightning.seed_everything(config.seed, workers=True, verbose=False)
         data: RestorationData = instantiate(config.data)
         data.find_photographs()
         module: RestorationModule = instantiate(config.module)
+        if given:
+            begin_with(given, module, config)
         trainer = make_trainer(config, resolved)
         check_strategy(trainer)
         cut_logs(trainer.loggers, step=last.step if last else 0)
@@ -101,6 +105,8 @@ def check_settings(config: DictConfig) -> None:
         raise ValueError(f"resume={config.resume} must be true or false: a run is named with run=<name>")
     if not isinstance(config.retry, bool):
         raise ValueError(f"retry={config.retry} must be true or false")
+    if not isinstance(config.weights, str | None):
+        raise ValueError(f"weights={config.weights} must be the path of a checkpoint, or null")
     if config.matmul_precision not in ("highest", "high", "medium"):
         raise ValueError(f"matmul_precision={config.matmul_precision} must be one of highest, high, medium")
 
@@ -146,6 +152,25 @@ def last_checkpoint(config: DictConfig, folder: Path) -> Checkpoint | None:
             raise ValueError(f"{path} was made with another {key}: {_difference(theirs, ours)}; repeat its settings")
     log.info("going on from step %d, %s", last.step, path)
     return last
+
+
+def begin_with(given: Checkpoint, module: RestorationModule, config: DictConfig) -> None:
+    """Give the module of a new run the weights of another one, averaged where that kept an average.
+
+    Raises:
+        ValueError: if that run's backbone is another one.
+
+    """
+    difference = _difference(_plain(given.config.module.backbone), _plain(config.module.backbone))
+    try:
+        keep = given.give_weights(module)
+    except ValueError as error:
+        raise ValueError(f"weights={given.path} is of another model: {difference} ({error})") from error
+    log.info("beginning with the weights of %s, which did %d steps", given.path, given.step)
+    if difference:
+        log.info("its model had other settings: %s", difference)
+    if keep:
+        log.warning("not taken from it, since scale, channels or task differ: %s", " and ".join(keep))
 
 
 def _plain(node: Any) -> Any:

@@ -6,6 +6,7 @@ import torch
 from lightning import Trainer
 from PIL import Image
 
+from kgt_lightning.data.photographs import FileSource
 from kgt_lightning.data.restoration import TestSet
 from kgt_lightning.tasks.denoise import DenoiseData
 
@@ -153,6 +154,17 @@ def test_a_partner_of_another_size_is_named(data, pairs, tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "degraded" / "5.png")
     with pytest.raises(ValueError, match="5: its degraded image has 9 x 9 pixels, 45 x 48 are expected"):
         data(**pairs).find_photographs()
+
+
+def test_the_header_of_a_test_image_is_read_once_for_all_settings(data, monkeypatch):
+    read = []
+    shape = FileSource.shape
+    monkeypatch.setattr(FileSource, "shape", lambda self: [read.append(self.path.name), shape(self)][1])
+    both = data(test=["CBSD68"], test_sigma=[15, 50])
+    both.find_photographs()
+    assert len(set(both.test_versions.values())) == 1
+    assert list(both.test_versions) == list(both.test_sets)
+    assert sorted(read) == ["0.png", "1.png", "2.png"]
 
 
 def test_half_a_pair_of_folders_is_not_enough(data, pairs):

@@ -50,22 +50,23 @@ class Photograph:
     degraded: Source | None = None
     """The degraded image that its set gives with it, if any."""
 
-    def check_degraded(self, scale: int) -> None:
-        """See that the degraded image has the size of the clean one, divided by the scale.
+    def shapes(self, scale: int) -> list[tuple[int, int, int]]:
+        """Shapes [C, H, W] of the clean image and, if its set gives one, of the degraded image.
 
         Raises:
-            ValueError: if it has another one.
+            ValueError: if the degraded image has not the size of the clean one, divided by the scale.
 
         """
-        if self.degraded is None:
-            return
-        expected = [side // scale for side in self.clean.shape()[1:]]
-        found = list(self.degraded.shape()[1:])
-        if found != expected:
-            raise ValueError(
-                f"{self.name}: its degraded image has {found[0]} x {found[1]} pixels,"
-                f" {expected[0]} x {expected[1]} are expected at scale={scale}: replace or remove it"
-            )
+        found = [self.clean.shape()]
+        if self.degraded is not None:
+            found.append(self.degraded.shape())
+            height, width = (side // scale for side in found[0][1:])
+            if found[1][1:] != (height, width):
+                raise ValueError(
+                    f"{self.name}: its degraded image has {found[1][1]} x {found[1][2]} pixels,"
+                    f" {height} x {width} are expected at scale={scale}: replace or remove it"
+                )
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,13 +155,16 @@ def paired_set(
     return PhotographSet(name=name or degraded.name, photographs=tuple(photographs))
 
 
-def version(photographs: Sequence[Photograph]) -> str:
+def version(photographs: Sequence[Photograph], *, scale: int) -> str:
     """Which version of a set this is, such as "24 images 1f0a93c2": number, and a hash of names, shapes and file sizes.
 
-    It tells Kodak's 768 x 512 from its 500 x 500 without reading a pixel.
+    It tells Kodak's 768 x 512 from its 500 x 500 without reading a pixel. Raises as :meth:`Photograph.shapes`.
     """
-    sources = [(each.name, source) for each in photographs for source in (each.clean, each.degraded) if source]
-    content = [(name, source.shape(), source.bytes()) for name, source in sources]
+    content = [
+        (each.name, shape, source.bytes())
+        for each in photographs
+        for shape, source in zip(each.shapes(scale), filter(None, (each.clean, each.degraded)), strict=True)
+    ]
     return f"{len(photographs)} images {hashlib.sha256(repr(content).encode()).hexdigest()[:8]}"
 
 

@@ -26,6 +26,7 @@ from kgt_lightning.data.photographs import (
     folder_set,
     paired_set,
     photograph_set,
+    version,
 )
 from kgt_lightning.data.samples import Degradation, Patches, Sample, StepSampler, WholeImages, batch_of_one
 from kgt_lightning.metrics import Protocol, check_protocol
@@ -183,13 +184,19 @@ class RestorationData(lightning.LightningDataModule, ABC):
             if each.name == another.name:
                 raise ValueError(f"data.test names two sets called {each.name}: rename the folder of one")
         for each in sets:
-            given = [photograph.degraded is not None for photograph in each.photographs]
-            if all(given):
+            if all(photograph.degraded is not None for photograph in each.photographs):
                 found[TestSet(each.name, self.given_setting)] = self._whole(each.photographs)
                 continue
             for setting, degrade in self.degradation.test_settings().items():
                 found[TestSet(each.name, setting)] = self._whole(each.photographs, degrade=degrade)
         return found
+
+    @cached_property
+    def test_versions(self) -> dict[TestSet, str]:
+        """Which version of each test set is there, by a look at every image; raises as :meth:`find_photographs`."""
+        sets = {test_set: images.photographs for test_set, images in self.test_sets.items()}
+        versions = {each: version(each, scale=self.degradation.scale) for each in dict.fromkeys(sets.values())}
+        return {test_set: versions[photographs] for test_set, photographs in sets.items()}
 
     def find_photographs(self) -> None:
         """Look at all folders and test images, so that what is wrong is named before the training and not after it.
@@ -198,15 +205,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             ValueError: naming the folder or the file, and the fix.
 
         """
-        assert self.train_and_validation
-        self.find_test_images()
-
-    def find_test_images(self) -> None:
-        """Look at all folders and images to test on; raises as :meth:`find_photographs`."""
-        for images in self.test_sets.values():
-            for photograph in images.photographs:
-                photograph.clean.shape()
-                photograph.check_degraded(self.degradation.scale)
+        assert self.train_and_validation and self.test_versions
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Batches of (degraded, clean) patches from the step at which the trainer stands to its last."""

@@ -104,8 +104,7 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         given = [each for each in photographs if each.degraded is not None]
         for each in given:
-            each.check_degraded(degradation.scale)
-            height, width = each.clean.shape()[1:]
+            height, width = each.shapes(degradation.scale)[0][1:]
             if grid > 1 and min(height, width) < patch:
                 raise ValueError(
                     f"{each.name} has {height} x {width} pixels, fewer than data.patch={patch}, and a mosaic is not"
@@ -199,9 +198,9 @@ class WholeImages(Dataset[Sample]):
 
         """
         photograph = self.photographs[index]
-        photograph.check_degraded(self.scale)
         clean = photograph.clean.read()
         if photograph.degraded is not None:
+            photograph.shapes(self.scale)
             clean = self.prepare(clean)
         clean = modcrop(clean, math.lcm(self.scale, self.modulo)).contiguous()
         height, width = (side // self.scale for side in clean.shape[-2:])

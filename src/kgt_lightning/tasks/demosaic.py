@@ -33,6 +33,9 @@ class BayerMosaic:
 
     pattern: str
     """Colours of the first 2 x 2 pixels, row by row: RGGB, GRBG, GBRG or BGGR."""
+    channels: ClassVar[int] = 1
+    grid: ClassVar[int] = 2
+    """Parts of a mosaic begin at multiples of it, with the first pixel of the pattern."""
     scale: ClassVar[int] = 1
     context: ClassVar[int] = 0
 
@@ -123,13 +126,13 @@ class DemosaicData(RestorationData):
 
     @property
     def degraded_channels(self) -> int:
-        """One."""
-        return 1
+        """Of a mosaic."""
+        return BayerMosaic.channels
 
     @property
     def grid(self) -> int:
-        """Two: parts of a mosaic begin with the first pixel of the pattern."""
-        return 2
+        """Of a mosaic."""
+        return BayerMosaic.grid
 
     @property
     def given_setting(self) -> str:
@@ -176,8 +179,7 @@ class DemosaicModule(RestorationModule):
             self_ensemble=self_ensemble,
             seed=seed,
         )
-        _check(pattern)
-        self.pattern = pattern
+        self.mosaic = BayerMosaic(pattern=pattern)
 
     def make_head(self, backbone: KGT, scale: int) -> ResidualHead:
         """Restored = demosaicked + conv(features)."""
@@ -185,17 +187,17 @@ class DemosaicModule(RestorationModule):
 
     @property
     def degraded_channels(self) -> int:
-        """One."""
-        return 1
+        """Of a mosaic."""
+        return BayerMosaic.channels
 
     @property
     def grid(self) -> int:
-        """Two: parts of a mosaic begin with the first pixel of the pattern."""
-        return 2
+        """Of a mosaic."""
+        return BayerMosaic.grid
 
     def network_input(self, degraded: Tensor) -> Tensor:
         """Colours [B, 3, H, W] by Malvar's filters, neither clipped nor rounded."""
-        return malvar(degraded, self.pattern)
+        return malvar(degraded, self.mosaic.pattern)
 
 
 def _where(colour: int, own: int, row: Sequence[int]) -> int:

@@ -1,0 +1,119 @@
+"""What is written is read again, by other programs too; what a format cannot hold is refused; nothing is left half."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from kgt_lightning.images import Picture, read_image, write_image
+from kgt_lightning.metrics import psnr
+
+
+@pytest.mark.parametrize("profile", [None, b"stands for a colour profile"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff"])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_round_trip_keeps_everything(tmp_path, channels, alpha, bits, suffix, profile, samples):
+    planes = samples(channels + alpha, bits=bits)
+    picture = Picture(pixels=planes[:channels], alpha=planes[channels:] if alpha else None, bits=bits, profile=profile)
+    write_image(tmp_path / f"a{suffix}", picture)
+    again = read_image(tmp_path / f"a{suffix}")
+    assert torch.equal(again.pixels, picture.pixels)
+    assert again.alpha is None if picture.alpha is None else torch.equal(again.alpha, picture.alpha)
+    assert (again.bits, again.profile) == (bits, profile)
+
+
+@pytest.mark.parametrize(("suffix", "alpha"), [(".webp", False), (".webp", True), (".bmp", False)])
+def test_round_trip_in_other_lossless_formats(tmp_path, suffix, alpha, samples):
+    planes = samples(3 + alpha)
+    write_image(tmp_path / f"a{suffix}", Picture(pixels=planes[:3], alpha=planes[3:] if alpha else None))
+    again = read_image(tmp_path / f"a{suffix}")
+    assert torch.equal(again.pixels, planes[:3])
+    assert not alpha or torch.equal(again.alpha, planes[3:])
+
+
+@pytest.mark.parametrize("height", [1, 2, 7])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp"])
+def test_odd_sizes(tmp_path, suffix, height):
+    picture = Picture(pixels=torch.full((3, height, 5), 0.4))
+    write_image(tmp_path / f"a{suffix}", picture)
+    torch.testing.assert_close(read_image(tmp_path / f"a{suffix}").pixels, picture.pixels, atol=0.02, rtol=0)
+
+
+def test_jpeg_is_close_to_the_photo(tmp_path, photo):
+    write_image(tmp_path / "a.jpg", Picture(pixels=photo[0]))
+    assert psnr(read_image(tmp_path / "a.jpg").pixels[None], photo) > 40
+
+
+def test_a_16_bit_file_is_one_for_other_programs(tmp_path, samples):
+    planes = samples(3, bits=16)
+    write_image(tmp_path / "a.tif", Picture(pixels=planes, bits=16))
+    expected = (planes.permute(1, 2, 0) * 65535).round().numpy().astype(np.uint16)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), expected)
+    write_image(tmp_path / "a.png", Picture(pixels=planes, bits=16, profile=b"profile"))
+    seen = Image.open(tmp_path / "a.png")
+    np.testing.assert_allclose(np.asarray(seen), expected >> 8, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "message"),
+    [
+        ("a.gif", Picture(pixels=torch.zeros(3, 4, 4)), r"suffix '\.gif' must be one of \.bmp, .*\.webp"),
+        ("a", Picture(pixels=torch.zeros(3, 4, 4)), "suffix '' must be one of"),
+        (
+            "a.jpg",
+            Picture(pixels=torch.zeros(3, 4, 4), bits=16),
+            r"JPEG cannot hold 16 bits .*: use \.png, \.tif, \.tiff",
+        ),
+        ("a.bmp", Picture(pixels=torch.zeros(3, 4, 4), alpha=torch.zeros(1, 4, 4)), "BMP cannot hold alpha: use .png"),
+        ("a.png", Picture(pixels=torch.full((3, 4, 4), torch.nan)), "not finite"),
+        ("a.webp", Picture(pixels=torch.zeros(1, 1, 20000)), "cannot be written as WEBP"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused_in_one_line(tmp_path, name, picture, message):
+    with pytest.raises(ValueError, match=message) as error:
+        write_image(tmp_path / "new" / name, picture)
+    assert str(tmp_path / "new" / name) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"pixels": torch.zeros(4, 4)},
+        {"pixels": torch.zeros(4, 8, 8)},
+        {"pixels": torch.zeros(3, 8, 8), "alpha": torch.zeros(1, 8, 9)},
+        {"pixels": torch.zeros(3, 8, 8), "bits": 12},
+    ],
+)
+def test_a_picture_checks_its_parts(fields):
+    with pytest.raises(ValueError, match="must be"):
+        Picture(**fields)
+
+
+def test_folders_are_made_and_permissions_are_those_of_any_new_file(tmp_path):
+    write_image(tmp_path / "new" / "folder" / "a.png", Picture(pixels=torch.zeros(3, 4, 4)))
+    (tmp_path / "other").write_bytes(b"")
+    assert (tmp_path / "new/folder/a.png").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    write_image(path, Picture(pixels=torch.zeros(3, 4, 4)))
+    before = path.read_bytes()
+    write_bytes = Path.write_bytes
+
+    def full_disk(self, data):
+        write_bytes(self, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_image(path, Picture(pixels=torch.ones(3, 4, 4)))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
