@@ -70,7 +70,7 @@ def test_folders_are_named_after_what_is_swept(swept, name):
 def test_one_job_is_named_after_all_that_shapes_it(run_command, monkeypatch, arguments, names):
     given = []
 
-    def keep(configs, *, folder, swept, at_once):
+    def keep(configs, *, folder, swept, run):
         given.extend(swept)
         return []
 
