@@ -146,7 +146,7 @@ def test_only_a_job_that_is_to_go_on_goes_back_into_the_queue(monkeypatch, queue
     before = signal.signal(signal.SIGUSR2, lambda *args: calls.append(args))
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.setattr(slurm, "import_module", lambda name: SimpleNamespace(main=end))
-    for name, value in {"HYDRA_FULL_ERROR": "1", "SLURM_PROCID": str(rank), "SLURM_JOB_ID": "7"}.items():
+    for name, value in {"SLURM_PROCID": str(rank), "SLURM_JOB_ID": "7"}.items():
         monkeypatch.setenv(name, value)
     queue.append({"7": state})
     try:

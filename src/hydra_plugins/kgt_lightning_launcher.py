@@ -160,6 +160,7 @@ class SlurmLauncher(RecordedLauncher):
 
     def run(self, jobs: "Sequence[Job]") -> None:
         """Submit jobs, and wait for them."""
+        from kgt_lightning.entry import FULL_ERROR
         from kgt_lightning.slurm import run_on_slurm
 
         parameters = {
@@ -178,7 +179,12 @@ class SlurmLauncher(RecordedLauncher):
             "slurm_array_parallelism": self.array_parallelism,
             "slurm_signal_delay_s": self.signal_delay_s,
             "slurm_additional_parameters": {"requeue": True, **self.additional_parameters},
-            "slurm_setup": ["export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}", *self.setup_lines],
+            "slurm_setup": [
+                # sbatch passes the environment on: what is set for Hydra in this process is not meant for others.
+                f"export HYDRA_FULL_ERROR={int(FULL_ERROR)}",
+                "export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}",
+                *self.setup_lines,
+            ],
             # srun does not take over --cpus-per-task; and a process that is gone is waited for in vain.
             "slurm_srun_args": [f"--cpus-per-task={self.cpus_per_task}", "--kill-on-bad-exit=1"],
         }

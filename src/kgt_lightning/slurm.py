@@ -50,7 +50,6 @@ class Task:
         command = self.arguments[-1]
         others = ["hydra.output_subdir=null", f"hydra.job.name=rank{rank}", "hydra.job_logging.root.handlers=[file]"]
         sys.argv = [command, *self.arguments, *(others if rank else [])]
-        os.environ["HYDRA_FULL_ERROR"] = "0"  # what is set where the sweep was started is not meant for it
         try:
             import_module(f"kgt_lightning.{command}").main()
         except SystemExit as end:

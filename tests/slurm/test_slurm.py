@@ -145,16 +145,17 @@ def test_jobs_that_go_back_into_the_queue_lose_nothing_though_nobody_waits_for_t
 
 def test_a_job_that_must_make_room_goes_back_into_the_queue(sweep, cluster, folder, whole):
     start = sweep("model.k=4", *TRAINING, *HELD, "hydra.launcher.partition=grace")
-    wait_until_held(start, folder / "job")
-    job = number(folder / "job")
+    run = until(lambda: next(folder.glob("*/slurm_job"), None), seconds=SECONDS, what=start.log.read_text).parent
+    wait_until_held(start, run)
+    job = number(run)
     urgent = cluster(
         "sbatch", "--parsable", "--partition=urgent", "--cpus-per-task=4", "--output=/dev/null", "--wrap=sleep 3"
     )
     until(lambda: cluster.preempted(job), seconds=60, what=cluster.queue)
-    (folder / "job" / "go").touch()
+    (run / "go").touch()
     until(lambda: cluster.state(job) == "PENDING", seconds=SECONDS, what=cluster.queue)
     until(lambda: cluster.state(urgent) == "COMPLETED", seconds=60, what=cluster.queue)
     cluster.start_soon(job)
     assert start.wait(SECONDS) == 0, start.log.read_text()
-    assert_resumed(folder / "job")
-    assert_same(folder / "job", whole["k=4"])
+    assert_resumed(run)
+    assert_same(run, whole["k=4"])
