@@ -10,10 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import optuna
 import pytest
 from filelock import FileLock
+from hydra.core.plugins import Plugins
+from lightning.pytorch.callbacks import Callback
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from kgt_lightning.pruning import NAME, storage_in
@@ -213,6 +216,7 @@ def test_mistakes_are_said_in_one_line_and_leave_nothing(run_command, tmp_path, 
 
 
 def test_without_optuna_the_extra_is_named(run_command, monkeypatch):
+    Plugins.instance()  # loads the plugins; later it would load them over what is set here
     plugin = importlib.import_module("hydra_plugins.kgt_lightning_sweeper")
     monkeypatch.setattr(plugin, "find_spec", lambda name: None)
     code, _, error = run_command(main, "-m", "hydra/sweeper=optuna", "model.k=choice(4,8)")
@@ -227,6 +231,17 @@ def starts(run):
     return len(list(run.glob(".hydra/*/job")))
 
 
+class Hold(Callback):
+    """Holds the third trial, once, before a validation can end it, so that it can be killed there."""
+
+    def on_train_batch_end(self, trainer, *args):
+        run = Path(trainer.checkpoint_callback.dirpath).parent
+        third = len(list(run.parent.glob("*/run.json"))) == 3
+        if third and trainer.global_step == 2 and not (run / "held").exists():
+            (run / "held").touch()
+            time.sleep(250)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_search_that_is_killed_goes_on(tiny_arguments, tmp_path):
@@ -234,16 +249,16 @@ def test_a_search_that_is_killed_goes_on(tiny_arguments, tmp_path):
     folder = tmp_path / "outputs" / "sweeps" / "mine"
     settings = ["trainer.max_steps=30", "trainer.val_check_interval=3", "optim.lr=tag(log,interval(1e-5,1e-1))"]
     settings += ["hydra.sweeper.n_trials=6", "hydra.sweeper.pruner.n_startup_trials=1"]
+    settings += [f"+callbacks.hold._target_={__name__}.Hold"]
     command = [sys.executable, "-m", "kgt_lightning.train", "-m", "hydra/sweeper=optuna", "sweep=mine"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [*command, *tiny_arguments, *settings], cwd=tmp_path, env=environment, stdout=log, start_new_session=True
         )
-        while not (
-            len(list(folder.glob("*/run.json"))) == 3 and len(list(folder.glob("*/checkpoints/last.ckpt"))) == 3
-        ):
+        while not list(folder.glob("*/held")):
             assert process.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
