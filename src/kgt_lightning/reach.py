@@ -22,7 +22,7 @@ from kgt_lightning.entry import command
 from kgt_lightning.images import read_image
 from kgt_lightning.key_graphs.capture import StageGraph, captured
 from kgt_lightning.key_graphs.influence import influence, radius
-from kgt_lightning.key_graphs.pictures import draw_influence, draw_neighbours, draw_statistics
+from kgt_lightning.key_graphs.pictures import draw_influence, draw_neighbours, draw_statistics, place_of
 from kgt_lightning.key_graphs.statistics import distances, distances_by_chance
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.tiling import pad_to_multiple
@@ -32,21 +32,28 @@ SHARES = (0.5, 0.9, 0.99)
 log = logging.getLogger(__name__)
 
 
-def look(module: RestorationModule, image: Tensor, *, points: Sequence[tuple[float, float]], folder: Path) -> None:
+def look(
+    module: RestorationModule,
+    image: Tensor,
+    graphs: Sequence[StageGraph],
+    *,
+    points: Sequence[tuple[float, float]],
+    folder: Path,
+) -> None:
     """Draw whom the nodes at these points have as neighbours, statistics of all, and what has influence on the pixels.
 
     Args:
         module: whose stages are looked at.
         image: what the network is given [1, C, H, W], whole windows.
+        graphs: of this image.
         points: vertical and horizontal, from 0 to 1.
         folder: for ``neighbours.png``, ``statistics.png`` and ``influence.png``.
 
     """
     folder.mkdir(parents=True, exist_ok=True)
-    graphs = graphs_of(module, image)
     draw_neighbours(image[0], graphs, points, folder / "neighbours.png")
     draw_statistics(graphs, folder / "statistics.png")
-    places = [_place(image, point) for point in points]
+    places = [place_of(point, height=image.shape[-2], width=image.shape[-1]) for point in points]
     fields = list(influence(module.network, image[0], places))
     circles = [
         [radius(field, place, share=share) for share in SHARES] for field, place in zip(fields, places, strict=True)
@@ -54,19 +61,20 @@ def look(module: RestorationModule, image: Tensor, *, points: Sequence[tuple[flo
     draw_influence(image[0], fields, places, circles, folder / "influence.png")
 
 
-def measure(module: RestorationModule, image: Tensor, *, grid: int) -> dict[str, Any]:
+def measure(module: RestorationModule, image: Tensor, graphs: Sequence[StageGraph], *, grid: int) -> dict[str, Any]:
     """Mean distances in pixels: of neighbours in all stages, of all nodes of their windows, of what has influence.
 
     Args:
         module: that is measured.
         image: what the network is given [1, C, H, W], whole windows.
+        graphs: of this image.
         grid: pixels down and across whose influence is taken, spread over the inner half.
 
     """
-    graphs = graphs_of(module, image)
     wide = [image.shape[-1] / graph.width for graph in graphs]
     steps = [0.25 + 0.5 * (i + 0.5) / grid for i in range(grid)]
-    places = [_place(image, (down, across)) for down in steps for across in steps]
+    height, width = image.shape[-2:]
+    places = [place_of((down, across), height=height, width=width) for down in steps for across in steps]
     fields = list(influence(module.network, image[0], places))
     return {
         "window_px": max(graph.window * pixels for graph, pixels in zip(graphs, wide, strict=True)),
@@ -120,8 +128,9 @@ def main(config: DictConfig) -> None:
         multiple = module.network.backbone.multiple
         part = central_part(module.network_input(picture), max(config.size // multiple, 1) * multiple)
         image = pad_to_multiple(part, multiple)
-        look(module, image, points=[(down, across) for down, across in config.points], folder=folder / name)
-        rows.append({"run": name, **measure(module, image, grid=config.grid)})
+        graphs = graphs_of(module, image)
+        look(module, image, graphs, points=[(down, across) for down, across in config.points], folder=folder / name)
+        rows.append({"run": name, **measure(module, image, graphs, grid=config.grid)})
         log.info("pictures of %s are in %s", name, folder / name)
     _write(rows, folder)
 
@@ -143,12 +152,6 @@ def _write(rows: Sequence[dict[str, Any]], folder: Path) -> None:
     for line in cells:
         table.add_row(*line)
     Console().print(table)
-
-
-def _place(image: Tensor, point: tuple[float, float]) -> tuple[int, int]:
-    """Row and column of a point of the image."""
-    height, width = image.shape[-2:]
-    return min(int(point[0] * height), height - 1), min(int(point[1] * width), width - 1)
 
 
 if __name__ == "__main__":

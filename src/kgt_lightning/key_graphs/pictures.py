@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 def highlight(image: Tensor, graph: StageGraph, node: int) -> Tensor:
     """The image [3, H, W], all but the neighbours of the node gray and darkened."""
-    image = image.float().cpu().clamp(0, 1)
-    image = image if len(image) == 3 else image.mean(0, keepdim=True).expand(3, -1, -1)
+    image = _in_colour(image)
     height, width = image.shape[-2:]
     neighbours = graph.neighbours[node]
     bright = torch.zeros(graph.height * graph.width)
@@ -46,11 +45,10 @@ def draw_neighbours(
     """
     figure, rows = _grid(len(points), len(graphs), cell=2.3)
     height, width = image.shape[-2:]
-    for (vertical, horizontal), row in zip(points, rows, strict=True):
+    for point, row in zip(points, rows, strict=True):
         for graph, axes in zip(graphs, row, strict=True):
             down, across = height / graph.height, width / graph.width
-            node_row = min(int(vertical * graph.height), graph.height - 1)
-            node_column = min(int(horizontal * graph.width), graph.width - 1)
+            node_row, node_column = place_of(point, height=graph.height, width=graph.width)
             node = node_row * graph.width + node_column
             neighbours = graph.neighbours[node][graph.neighbours[node] >= 0]
             axes.imshow(highlight(image, graph, node).permute(1, 2, 0).numpy(), interpolation="nearest")
@@ -121,8 +119,7 @@ def draw_influence(
 
     """
     figure, (row,) = _grid(1, 1 + len(fields), cell=3.2)
-    shown = image.float().cpu().clamp(0, 1)
-    row[0].imshow((shown if len(shown) == 3 else shown[:1].expand(3, -1, -1)).permute(1, 2, 0).numpy())
+    row[0].imshow(_in_colour(image).permute(1, 2, 0).numpy())
     row[0].set_axis_off()
     for number, (axes, field, (down, across), radii) in enumerate(
         zip(row[1:], fields, places, circles, strict=True), 1
@@ -137,6 +134,17 @@ def draw_influence(
         axes.set_title(f"{number}: {', '.join(f'{radius:.0f}' for radius in radii)} px", fontsize=8)
         axes.set_axis_off()
     figure.savefig(file, dpi=110)
+
+
+def place_of(point: tuple[float, float], *, height: int, width: int) -> tuple[int, int]:
+    """Row and column of a point, vertical and horizontal from 0 to 1, in an image or a map of nodes."""
+    return min(int(point[0] * height), height - 1), min(int(point[1] * width), width - 1)
+
+
+def _in_colour(image: Tensor) -> Tensor:
+    """The image [3, H, W] in [0, 1], on the CPU; one of other channels becomes gray."""
+    image = image.float().cpu().clamp(0, 1)
+    return image if len(image) == 3 else image.mean(0, keepdim=True).expand(3, -1, -1)
 
 
 def _grid(rows: int, columns: int, *, cell: float) -> tuple["Figure", list[list["Axes"]]]:
