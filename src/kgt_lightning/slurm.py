@@ -18,12 +18,12 @@ from kgt_lightning.record import FAILED, INTERRUPTED, OUT_OF_MEMORY, read_failur
 
 log = logging.getLogger(__name__)
 
+UNKNOWN = "no longer in the queue"
 OVER = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED"),
-    *("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"),
+    *("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT", UNKNOWN),
 )
 """States in which a job has left the queue; one that is to run again is PENDING."""
-UNKNOWN = "no longer in the queue"
 
 _TOLD_TO_STOP = [128 + number for number in (signal.SIGUSR1, signal.SIGUSR2)]
 
@@ -90,7 +90,7 @@ def run_on_slurm(
         attempt = Attempt(job)
         file = job.folder / "slurm_job"
         earlier = file.read_text().strip() if file.exists() else ""
-        if queue.get(earlier, UNKNOWN) not in (*OVER, UNKNOWN):
+        if queue.get(earlier, UNKNOWN) not in OVER:
             log.info("%s is in the queue already, as %s", job.name, earlier)
             waiting.append(Submitted(attempt=attempt, id=earlier))
             continue
@@ -169,7 +169,7 @@ def _wait(waiting: Sequence[Submitted], *, poll_seconds: float) -> None:
             if last.get(each.id) != state:
                 log.info("%s: %s", each.attempt.job.name, state.lower())
                 last[each.id] = state
-            if state in (*OVER, UNKNOWN):
+            if state in OVER:
                 left.remove(each)
                 _settle(each.attempt, state)
         if left:
