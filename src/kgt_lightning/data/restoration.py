@@ -205,7 +205,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             ValueError: naming the folder or the file, and the fix.
 
         """
-        assert self.train_and_validation and self.test_versions
+        _ = self.train_and_validation, self.test_versions
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Batches of (degraded, clean) patches from the step at which the trainer stands to its last."""
