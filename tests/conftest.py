@@ -1,8 +1,9 @@
 """Photographs and reference data that several tests use, nothing is downloaded; Triton without a GPU."""
 
 import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -133,6 +134,32 @@ def trained(tiny: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("trained")
     train(tiny(folder))
     return folder / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture
+def process_environment() -> dict[str, str]:
+    """Variables for processes of a test: one thread each, and the callbacks that test files define can be named."""
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+
+
+@pytest.fixture
+def train_process(
+    process_environment: dict[str, str], tmp_path: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a training with arguments in a process of its own, in an empty folder, to its end."""
+
+    def run(*arguments: str, starter: Sequence[str] = ("-m",), **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *starter, "kgt_lightning.train", *arguments],
+            cwd=tmp_path,
+            env={**process_environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+
+    return run
 
 
 @pytest.fixture

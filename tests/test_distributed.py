@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 
@@ -37,17 +36,10 @@ def weights(folder):
     ],
     ids=["ddp", "fsdp under torchrun"],
 )
-def test_two_processes_share_the_batch_of_one(tiny, tiny_arguments, tmp_path, starter, arguments):
+def test_two_processes_share_the_batch_of_one(tiny, tiny_arguments, train_process, tmp_path, starter, arguments):
     train(tiny(tmp_path / "one", *STEPS, *arguments[1:]))
     settings = [*tiny_arguments, *STEPS, *arguments, "trainer.devices=2", "run=two", "hydra.run.dir=two"]
-    done = subprocess.run(
-        [sys.executable, *starter, "kgt_lightning.train", *settings],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    done = train_process(*settings, starter=starter)
     assert done.returncode == 0, done.stderr
     assert len(losses(tmp_path / "two")) == 20
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)

@@ -1,9 +1,6 @@
 """A trial tells its study what it validates, and stops in order when the study says so."""
 
 import csv
-import os
-import subprocess
-import sys
 
 import optuna
 import pytest
@@ -86,17 +83,10 @@ def test_a_trial_killed_after_it_was_condemned_stops_when_it_goes_on(tiny, tmp_p
 
 
 @pytest.mark.slow
-def test_several_processes_stop_together(tiny_arguments, tmp_path, study, trial):
+def test_several_processes_stop_together(tiny_arguments, train_process, tmp_path, study, trial):
     study({1: 50.0})
-    command = [sys.executable, "-m", "kgt_lightning.train", *tiny_arguments, *SETTINGS, trial]
-    ended = subprocess.run(
-        [*command, "trainer=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    two = ("trainer=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run")
+    ended = train_process(*tiny_arguments, *SETTINGS, trial, *two)
     assert ended.returncode == 0, ended.stderr
     assert read_record(tmp_path / "run")["status"] == "pruned"
     assert list(rows(tmp_path / "run", "train", "loss")) == [1]

@@ -244,19 +244,21 @@ class Hold(Callback):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_search_that_is_killed_goes_on(tiny_arguments, tmp_path):
+def test_a_search_that_is_killed_goes_on(tiny_arguments, train_process, process_environment, tmp_path):
     """Two of six trials have ended when all processes are killed, amid the third."""
     folder = tmp_path / "outputs" / "sweeps" / "mine"
     settings = ["trainer.max_steps=30", "trainer.val_check_interval=3", "optim.lr=tag(log,interval(1e-5,1e-1))"]
     settings += ["hydra.sweeper.n_trials=6", "hydra.sweeper.pruner.n_startup_trials=1"]
     settings += [f"+callbacks.hold._target_={__name__}.Hold"]
-    command = [sys.executable, "-m", "kgt_lightning.train", "-m", "hydra/sweeper=optuna", "sweep=mine"]
-    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+    arguments = ["-m", "hydra/sweeper=optuna", "sweep=mine", *tiny_arguments, *settings]
 
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
-            [*command, *tiny_arguments, *settings], cwd=tmp_path, env=environment, stdout=log, start_new_session=True
+            [sys.executable, "-m", "kgt_lightning.train", *arguments],
+            cwd=tmp_path,
+            env=process_environment,
+            stdout=log,
+            start_new_session=True,
         )
         while not list(folder.glob("*/held")):
             assert process.poll() is None, (tmp_path / "log").read_text()
@@ -267,9 +269,7 @@ def test_a_search_that_is_killed_goes_on(tiny_arguments, tmp_path):
     running = [each.parent for each in folder.glob("*/run.json") if each.parent not in ended]
     assert len(ended) == 2
 
-    again = subprocess.run(
-        [*command, *tiny_arguments, *settings], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    again = train_process(*arguments)
     assert again.returncode == 0, again.stderr
     runs = [each.parent for each in folder.glob("*/run.json")]
     statuses = [read_record(each)["status"] for each in runs]

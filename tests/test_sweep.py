@@ -4,9 +4,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -161,10 +158,8 @@ def test_other_launchers_go_on_in_numbered_folders(tiny, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", [True, False])
-def test_a_user_who_asks_for_tracebacks_gets_those_of_the_jobs(tiny_arguments, tmp_path, asked):
-    command = [sys.executable, "-m", "kgt_lightning.train", "-m", *tiny_arguments, "sweep=mine", "model.k=99"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": str(int(asked))}
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+def test_a_user_who_asks_for_tracebacks_gets_those_of_the_jobs(tiny_arguments, train_process, tmp_path, asked):
+    ended = train_process("-m", *tiny_arguments, "sweep=mine", "model.k=99", HYDRA_FULL_ERROR=str(int(asked)))
     assert ended.returncode != 0
     [folder] = [record.parent for record in tmp_path.glob("outputs/sweeps/mine/*/run.json")]
     assert ("Traceback (most recent call last)" in (folder / "train.log").read_text()) is asked
@@ -202,19 +197,13 @@ class Act(Callback):
 
 
 @pytest.mark.slow
-def test_a_sweep_survives_what_happens_to_its_jobs(tiny, tiny_arguments, tmp_path):
+def test_a_sweep_survives_what_happens_to_its_jobs(tiny, tiny_arguments, train_process, tmp_path):
     """Two processes to a job: one is killed, one fails, one ends; then what is missing is run, in another order."""
     folder = tmp_path / "outputs" / "sweeps" / "mine"
     settings = ["trainer.val_check_interval=2", f"+callbacks.act._target_={__name__}.Act"]
     start = ["-m", *tiny_arguments, *settings, "sweep=mine", "trainer=ddp", "trainer.devices=2"]
-    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
-    def run(*arguments):
-        command = [sys.executable, "-m", "kgt_lightning.train", *start, *arguments]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
-
-    first = run("+callbacks.act.what=die,fail,nothing")
+    first = train_process(*start, "+callbacks.act.what=die,fail,nothing")
     records = {each.parent.name: read_record(each.parent) for each in folder.glob("*/run.json")}
     assert {name: record["status"] for name, record in records.items()} == {
         "what=die": "interrupted",
@@ -228,7 +217,7 @@ def test_a_sweep_survives_what_happens_to_its_jobs(tiny, tiny_arguments, tmp_pat
     assert all(name in first.stdout for name in records), "a table closes the sweep"
 
     untouched = (folder / "what=nothing" / "run.json").stat().st_mtime_ns
-    second = run("+callbacks.act.what=nothing,fail,die")
+    second = train_process(*start, "+callbacks.act.what=nothing,fail,die")
     assert second.returncode == 2, second.stderr
     assert "error: 1 of 3 jobs are not finished, what=fail failed (process 1 of 2" in second.stderr
     assert read_record(folder / "what=die")["status"] == "finished"
