@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup fmt check test test-slurm demo clean
+.PHONY: help setup fmt check test golden test-slurm demo clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -30,6 +30,9 @@ check: setup  ## Lint, types, and the direction of dependencies
 
 test: setup  ## Run every test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+
+golden: setup  ## Compare twenty training steps of every task with tests/golden, bit by bit on the same machine
+	$(BIN)/python tests/golden/golden_losses.py
 
 test-slurm: setup  ## Run sweeps on a real SLURM that is started for the tests: needs root, slurm-wlm and munge
 	@test "$$(id -u)" = 0 || { echo "error: starting SLURM needs root: run make test-slurm as root, on a machine that can be thrown away" >&2; exit 2; }
