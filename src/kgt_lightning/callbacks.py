@@ -14,10 +14,10 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from kgt_lightning.analysis.figures import draw_neighbours, draw_statistics
+from kgt_lightning.analysis.key_graphs import captured
 from kgt_lightning.data.samples import Sample
 from kgt_lightning.images import Picture, read_image, write_image
-from kgt_lightning.key_graphs.capture import captured
-from kgt_lightning.key_graphs.pictures import draw_neighbours, draw_statistics
 from kgt_lightning.machine import process_peak_mb
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.tiling import pad_to_multiple

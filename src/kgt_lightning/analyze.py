@@ -1,6 +1,6 @@
 """Command: how far trained models look, on an image: neighbours in the Key-Graphs, and pixels that have influence.
 
-python -m kgt_lightning.reach checkpoint=outputs/denoise/<run>/checkpoints/best.ckpt input=photo.png
+python -m kgt_lightning.analyze checkpoint=outputs/denoise/<run>/checkpoints/best.ckpt input=photo.png
 """
 
 import csv
@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from kgt_lightning.analysis.figures import draw_influence, draw_neighbours, draw_statistics, place_of
+from kgt_lightning.analysis.key_graphs import StageGraph, captured
+from kgt_lightning.analysis.receptive_field import influence, radius
+from kgt_lightning.analysis.statistics import distances, distances_by_chance
 from kgt_lightning.callbacks import central_part
 from kgt_lightning.checkpoint import load_checkpoint
 from kgt_lightning.entry import command
 from kgt_lightning.images import read_image
-from kgt_lightning.key_graphs.capture import StageGraph, captured
-from kgt_lightning.key_graphs.influence import influence, radius
-from kgt_lightning.key_graphs.pictures import draw_influence, draw_neighbours, draw_statistics, place_of
-from kgt_lightning.key_graphs.statistics import distances, distances_by_chance
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.tiling import pad_to_multiple
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from kgt_lightning import reach
+from kgt_lightning import analyze as reach
 from kgt_lightning.images import Picture, read_image, write_image
 
 

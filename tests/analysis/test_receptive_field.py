@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from kgt_lightning.key_graphs.influence import influence, radius
+from kgt_lightning.analysis.receptive_field import influence, radius
 
 
 def test_influence_is_the_gradient_of_the_restored_pixel():

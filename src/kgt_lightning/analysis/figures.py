@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from kgt_lightning.key_graphs.capture import StageGraph
-from kgt_lightning.key_graphs.statistics import distances, distances_by_chance, in_degrees, overlaps
+from kgt_lightning.analysis.key_graphs import StageGraph
+from kgt_lightning.analysis.statistics import distances, distances_by_chance, in_degrees, overlaps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

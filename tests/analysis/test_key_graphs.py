@@ -1,10 +1,10 @@
 import pytest
 import torch
 
+from kgt_lightning.analysis.figures import draw_neighbours, draw_statistics, highlight
+from kgt_lightning.analysis.key_graphs import StageGraph, captured, on_image
+from kgt_lightning.analysis.statistics import distances, distances_by_chance, in_degrees, overlap, overlaps
 from kgt_lightning.images import read_image
-from kgt_lightning.key_graphs.capture import StageGraph, captured, on_image
-from kgt_lightning.key_graphs.pictures import draw_neighbours, draw_statistics, highlight
-from kgt_lightning.key_graphs.statistics import distances, distances_by_chance, in_degrees, overlap, overlaps
 from kgt_lightning.model import KGT
 from kgt_lightning.model.layouts import Columnar, UShape
 

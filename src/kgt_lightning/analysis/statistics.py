@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from kgt_lightning.key_graphs.capture import StageGraph
+from kgt_lightning.analysis.key_graphs import StageGraph
 
 
 def distances(graph: StageGraph) -> Tensor:
