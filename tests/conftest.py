@@ -25,7 +25,7 @@ if find_spec("triton") is not None and not torch.cuda.is_available():
 
     del os.environ["TRITON_INTERPRET"]
 
-from kgt_lightning.entry import CONF_DIR
+from kgt_lightning.config.command import CONF_DIR
 from kgt_lightning.train import train
 
 # Several test processes share the cores; what is computed here is too small for threads.

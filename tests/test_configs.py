@@ -4,8 +4,8 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from kgt_lightning.entry import CONF_DIR
-from kgt_lightning.schema import check_types
+from kgt_lightning.config.command import CONF_DIR
+from kgt_lightning.config.schema import check_types
 
 
 def choices(group):

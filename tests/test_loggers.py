@@ -11,8 +11,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from kgt_lightning import train
+from kgt_lightning.config.schema import check_types
 from kgt_lightning.loggers import AppendingCSV, readable_name
-from kgt_lightning.schema import check_types
 
 WANDB = Path(__file__).parents[1] / "experiments" / "wandb"
 

@@ -69,7 +69,7 @@ def test_what_is_refused_is_told_in_a_line(run_command, monkeypatch, tmp_path, a
 def test_processes_and_gpus_follow_from_the_devices(accelerator, gpus):
     from hydra import compose, initialize_config_dir
 
-    from kgt_lightning.entry import CONF_DIR
+    from kgt_lightning.config.command import CONF_DIR
 
     arguments = ["hydra/launcher=slurm", "trainer=ddp", "trainer.devices=2", f"trainer.accelerator={accelerator}"]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):

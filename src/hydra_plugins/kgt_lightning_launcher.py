@@ -160,7 +160,7 @@ class SlurmLauncher(RecordedLauncher):
 
     def run(self, jobs: "Sequence[Job]") -> None:
         """Submit jobs, and wait for them."""
-        from kgt_lightning.entry import FULL_ERROR
+        from kgt_lightning.config.command import FULL_ERROR
         from kgt_lightning.slurm import run_on_slurm
 
         parameters = {

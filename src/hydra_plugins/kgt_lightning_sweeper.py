@@ -45,8 +45,8 @@ class OptunaSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the launcher."""
         # Hydra imports this file at the start of every command.
-        from kgt_lightning.mistakes import one_line
-        from kgt_lightning.schema import check_types
+        from kgt_lightning.config.errors import one_line
+        from kgt_lightning.config.schema import check_types
 
         if find_spec("optuna") is None:
             raise ValueError("hydra/sweeper=optuna needs Optuna: pip install 'kgt-lightning[search]'")
@@ -73,8 +73,8 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the search to its end."""
+        from kgt_lightning.config.schema import check_types
         from kgt_lightning.record import config_key
-        from kgt_lightning.schema import check_types
         from kgt_lightning.search import Search
         from kgt_lightning.spaces import corners, read_space
 

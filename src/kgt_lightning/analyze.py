@@ -22,7 +22,7 @@ from kgt_lightning.analysis.receptive_field import influence, radius
 from kgt_lightning.analysis.statistics import distances, distances_by_chance
 from kgt_lightning.callbacks import central_part
 from kgt_lightning.checkpoint import load_checkpoint
-from kgt_lightning.entry import command
+from kgt_lightning.config.command import command
 from kgt_lightning.images import read_image
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.tiling import pad_to_multiple

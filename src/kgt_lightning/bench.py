@@ -20,8 +20,8 @@ from kgt_lightning.benchmarks.graph import bench_graph
 from kgt_lightning.benchmarks.measure import refuse_to_swap
 from kgt_lightning.benchmarks.model import bench_model
 from kgt_lightning.benchmarks.report import show, write
-from kgt_lightning.entry import command
-from kgt_lightning.machine import machine
+from kgt_lightning.config.command import command
+from kgt_lightning.system.hardware import machine
 
 log = logging.getLogger(__name__)
 

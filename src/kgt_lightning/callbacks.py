@@ -18,8 +18,8 @@ from kgt_lightning.analysis.figures import draw_neighbours, draw_statistics
 from kgt_lightning.analysis.key_graphs import captured
 from kgt_lightning.data.samples import Sample
 from kgt_lightning.images import Picture, read_image, write_image
-from kgt_lightning.machine import process_peak_mb
 from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.system.hardware import process_peak_mb
 from kgt_lightning.tiling import pad_to_multiple
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from kgt_lightning.config.schema import check_types
 from kgt_lightning.restoration import RestorationModule
-from kgt_lightning.schema import check_types
 
 PACKAGE = "kgt_lightning"
 INSTANTIATED = ("model", "module", "data")

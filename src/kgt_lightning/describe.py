@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from kgt_lightning.config.command import command
 from kgt_lightning.cost import count_flops
-from kgt_lightning.entry import command
 
 
 def describe(config: DictConfig) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import lightning
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from kgt_lightning.saving import LAST, NEXT, PREVIOUS, rename
+from kgt_lightning.system.files import LAST, NEXT, PREVIOUS, rename
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """What ends a run: Ctrl+C, a scheduler that takes the machine away, and what SLURM sends before the time is up."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kgt_lightning.checkpoint import load_checkpoint
 from kgt_lightning.codecs import FORMATS
-from kgt_lightning.entry import command
+from kgt_lightning.config.command import command
 from kgt_lightning.images import gray, list_images, read_image, write_image
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.tiling import pad_to_multiple, restore_tiled, tile_starts

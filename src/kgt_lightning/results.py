@@ -17,8 +17,8 @@ from rich.table import Table
 from kgt_lightning.data.restoration import RestorationData, TestSet
 from kgt_lightning.published import comparison
 from kgt_lightning.restoration import RestorationModule
-from kgt_lightning.saving import write_whole
 from kgt_lightning.scoring import Scoring
+from kgt_lightning.system.files import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ from rich.table import Table
 from kgt_lightning.curves import read_curve
 from kgt_lightning.pruning import NAME, SECTION, report, storage_in, trial_of
 from kgt_lightning.record import FINISHED, INTERRUPTED, PRUNED, RUNNING, read_record
-from kgt_lightning.saving import write_whole
 from kgt_lightning.sweep import alone, not_finished
+from kgt_lightning.system.files import write_whole
 
 STUDY, BEST = "study.journal", "best.json"
 """Files of a search, in the folder of its sweep."""

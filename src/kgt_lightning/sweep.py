@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kgt_lightning.attempt import Attempt
-from kgt_lightning.entry import FULL_ERROR
+from kgt_lightning.config.command import FULL_ERROR
 from kgt_lightning.ledger import Job, find_folders, is_settled, read_score
 from kgt_lightning.processes import start_job
 from kgt_lightning.record import FAILED, FINISHED, INTERRUPTED, PRUNED, read_record

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kgt_lightning.benchmarks.measure import median_ms, peak_mb, time_and_memory
-from kgt_lightning.machine import is_out_of_memory, machine
+from kgt_lightning.system.hardware import is_out_of_memory, machine
 
 CPU = torch.device("cpu")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")

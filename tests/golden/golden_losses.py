@@ -26,7 +26,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 
-from kgt_lightning.entry import CONF_DIR
+from kgt_lightning.config.command import CONF_DIR
 
 FILE = Path(__file__).with_suffix(".json")
 TASKS = ("deblur", "demosaic", "denoise", "jpeg", "sr", "weather")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import kgt_lightning
-from kgt_lightning.entry import CONF_DIR
+from kgt_lightning.config.command import CONF_DIR
 from kgt_lightning.images import read_image
 
 PYTHON_FILE = '''

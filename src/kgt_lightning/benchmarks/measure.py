@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from kgt_lightning.machine import is_out_of_memory, proc_field, status_bytes
+from kgt_lightning.system.hardware import is_out_of_memory, proc_field, status_bytes
 
 Run = Callable[[], Any]
 

@@ -3,7 +3,7 @@ import errno
 import pytest
 import torch
 
-from kgt_lightning.saving import AtomicCheckpointIO, damage, newest_intact
+from kgt_lightning.system.files import AtomicCheckpointIO, damage, newest_intact
 
 
 @pytest.fixture

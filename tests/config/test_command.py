@@ -4,8 +4,9 @@ from contextlib import nullcontext
 
 import pytest
 
-from kgt_lightning import describe, entry, train
-from kgt_lightning.entry import CONF_DIR, run_name
+from kgt_lightning import describe, train
+from kgt_lightning.config import command as entry
+from kgt_lightning.config.command import CONF_DIR, run_name
 
 
 def test_the_configuration_is_found():

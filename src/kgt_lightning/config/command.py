@@ -19,9 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from kgt_lightning.mistakes import MISTAKES, one_line, wrong_argument
-from kgt_lightning.saving import LAST, PREVIOUS
-from kgt_lightning.schema import check_types
+from kgt_lightning.config.errors import MISTAKES, one_line, wrong_argument
+from kgt_lightning.config.schema import check_types
+from kgt_lightning.system.files import LAST, PREVIOUS
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@ from typing import Any, Literal
 import pytest
 from omegaconf import OmegaConf
 
-from kgt_lightning.schema import check_types
+from kgt_lightning.config.schema import check_types
 
 
 class Part:
