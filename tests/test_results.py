@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from kgt_lightning.data.restoration import TestSet
+from kgt_lightning.data.datamodule import TestSet
 from kgt_lightning.results import Results, Score
 from kgt_lightning.scoring import Scoring
 

@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 from kgt_lightning.callbacks import side_by_side
 from kgt_lightning.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.config.command import command
-from kgt_lightning.data.restoration import RestorationData
-from kgt_lightning.data.samples import Sample
+from kgt_lightning.data.datamodule import RestorationData
+from kgt_lightning.data.datasets import Sample
 from kgt_lightning.distributed import processes_of
 from kgt_lightning.images import Picture, write_image
 from kgt_lightning.record import recording

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torchmetrics import Metric
 
-from kgt_lightning.data.samples import Sample
+from kgt_lightning.data.datasets import Sample
 from kgt_lightning.model import KGT, PixelShuffleHead, ResidualHead, Restorer, Stage
 from kgt_lightning.optim import AdamW
 from kgt_lightning.scoring import Scoring

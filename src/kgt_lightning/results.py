@@ -14,7 +14,7 @@ import lightning
 from rich.console import Console
 from rich.table import Table
 
-from kgt_lightning.data.restoration import RestorationData, TestSet
+from kgt_lightning.data.datamodule import RestorationData, TestSet
 from kgt_lightning.published import comparison
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.scoring import Scoring

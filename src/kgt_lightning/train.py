@@ -19,7 +19,7 @@ from kgt_lightning.callbacks import ConfigInCheckpoint
 from kgt_lightning.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.config.command import command
 from kgt_lightning.curves import draw_curves
-from kgt_lightning.data.restoration import RestorationData
+from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.distributed import check_strategy, load_weights, processes_of
 from kgt_lightning.ledger import go_on, read_score
 from kgt_lightning.loggers import cut_logs, finishing, log_results

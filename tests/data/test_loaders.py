@@ -6,8 +6,8 @@ import torch
 from lightning import Trainer
 from PIL import Image
 
-from kgt_lightning.data.photographs import FileSource
-from kgt_lightning.data.restoration import TestSet
+from kgt_lightning.data.datamodule import TestSet
+from kgt_lightning.data.image_sets import FileSource
 from kgt_lightning.tasks.denoise import DenoiseData
 
 

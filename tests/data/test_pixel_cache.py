@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kgt_lightning.data.photographs import folder_set
+from kgt_lightning.data.image_sets import folder_set
 from kgt_lightning.data.pixel_cache import PixelCache
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from kgt_lightning.data.restoration import RestorationData
+from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.model import ResidualHead
 from kgt_lightning.restoration import RestorationModule
 

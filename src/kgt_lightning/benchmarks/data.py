@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning
 
-from kgt_lightning.data.restoration import RestorationData
+from kgt_lightning.data.datamodule import RestorationData
 
 
 def bench_data(

@@ -13,9 +13,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from kgt_lightning.data.audit.check import check
+from kgt_lightning.data.audit.leak import leaks
 from kgt_lightning.data.catalogue import DataSet, find, members, read_catalogue
-from kgt_lightning.data.check import check
-from kgt_lightning.data.leak import leaks
 
 
 class _Parser(argparse.ArgumentParser):

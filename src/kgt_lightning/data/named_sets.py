@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kgt_lightning.data.catalogue import describe_missing
-from kgt_lightning.data.photographs import Photograph, PhotographSet
+from kgt_lightning.data.image_sets import Photograph, PhotographSet
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from kgt_lightning.data.photographs import FileSource, Photograph, PhotographSet, folder_set, paired_set
+from kgt_lightning.data.image_sets import FileSource, Photograph, PhotographSet, folder_set, paired_set
 from kgt_lightning.images import gray
 
 Names = tuple[str, str]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kgt_lightning.data.photographs import Source
+from kgt_lightning.data.image_sets import Source
 from kgt_lightning.images import to_uint8
 
 log = logging.getLogger(__name__)

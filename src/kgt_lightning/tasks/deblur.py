@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgt_lightning.data.levels import Level, Levels
+from kgt_lightning.data.datamodule import RestorationData
+from kgt_lightning.data.datasets import rng_for
+from kgt_lightning.data.image_sets import PhotographSet, paired_set
 from kgt_lightning.data.pairs import pairs_in, pairs_listed, part_in
-from kgt_lightning.data.photographs import PhotographSet, paired_set
-from kgt_lightning.data.restoration import RestorationData
-from kgt_lightning.data.samples import rng_for
 from kgt_lightning.degradations.camera import photographed
 from kgt_lightning.degradations.camera_shake import blur, kernel_size, shake_kernel, shake_path, to_linear, to_srgb
+from kgt_lightning.degradations.levels import Level, Levels
 from kgt_lightning.model import KGT, ResidualHead
 from kgt_lightning.restoration import RestorationModule
 

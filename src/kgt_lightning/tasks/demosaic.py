@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kgt_lightning.data.photographs import PhotographSet
-from kgt_lightning.data.restoration import RestorationData
+from kgt_lightning.data.datamodule import RestorationData
+from kgt_lightning.data.image_sets import PhotographSet
 from kgt_lightning.images import list_images, read_shape
 from kgt_lightning.model import KGT, ResidualHead
 from kgt_lightning.optim import AdamW

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgt_lightning.data.levels import Level, Levels
-from kgt_lightning.data.restoration import RestorationData
+from kgt_lightning.data.datamodule import RestorationData
+from kgt_lightning.degradations.levels import Level, Levels
 from kgt_lightning.metrics import Protocol
 from kgt_lightning.model import KGT, ResidualHead
 from kgt_lightning.restoration import RestorationModule

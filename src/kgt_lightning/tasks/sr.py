@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from kgt_lightning.data.photographs import SMALL, PhotographSet
-from kgt_lightning.data.restoration import RestorationData
+from kgt_lightning.data.datamodule import RestorationData
+from kgt_lightning.data.image_sets import SMALL, PhotographSet
 from kgt_lightning.images import imresize
 from kgt_lightning.model import KGT, PixelShuffleHead
 from kgt_lightning.restoration import RestorationModule

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kgt_lightning.data.datamodule import RestorationData
+from kgt_lightning.data.datasets import rng_for
+from kgt_lightning.data.image_sets import PhotographSet
 from kgt_lightning.data.pairs import pairs_in, part_in
-from kgt_lightning.data.photographs import PhotographSet
-from kgt_lightning.data.restoration import RestorationData
-from kgt_lightning.data.samples import rng_for
 from kgt_lightning.degradations.drops import Drops
 from kgt_lightning.degradations.rain import Rain
 from kgt_lightning.degradations.snow import Snow

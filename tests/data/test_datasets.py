@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from kgt_lightning.data.photographs import bundled_set, folder_set
-from kgt_lightning.data.samples import Patches, StepSampler, WholeImages
+from kgt_lightning.data.datasets import Patches, StepSampler, WholeImages
+from kgt_lightning.data.image_sets import bundled_set, folder_set
 from kgt_lightning.tasks.denoise import GaussianNoise, Sigma
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kgt_lightning.data.levels import Levels
+from kgt_lightning.degradations.levels import Levels
 
 
 def levels(training, *, test=None, whole=False, least=0, most=100):

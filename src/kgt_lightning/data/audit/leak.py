@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kgt_lightning.data.fingerprint import Fingerprint, fingerprint, mirrored
+from kgt_lightning.data.audit.fingerprint import Fingerprint, fingerprint, mirrored
 
 _SUSPICIOUS = 0.55
 """Correlation of two spectra from which the pictures are compared closely."""

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kgt_lightning.data.named_sets import held_out, named_sets
-from kgt_lightning.data.photographs import (
+from kgt_lightning.data.datasets import Degradation, Patches, Sample, StepSampler, WholeImages, batch_of_one
+from kgt_lightning.data.image_sets import (
     BUNDLED_TEST,
     BUNDLED_TRAIN,
     Photograph,
@@ -28,7 +28,7 @@ from kgt_lightning.data.photographs import (
     photograph_set,
     version,
 )
-from kgt_lightning.data.samples import Degradation, Patches, Sample, StepSampler, WholeImages, batch_of_one
+from kgt_lightning.data.named_sets import held_out, named_sets
 from kgt_lightning.metrics import Protocol, check_protocol
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from kgt_lightning.data.photographs import Photograph
+from kgt_lightning.data.image_sets import Photograph
 from kgt_lightning.data.pixel_cache import PixelCache
 from kgt_lightning.images import modcrop
 

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from kgt_lightning.data.audit.fingerprint import pixel_digest
 from kgt_lightning.data.catalogue import DataSet, Members, members
-from kgt_lightning.data.fingerprint import pixel_digest
 from kgt_lightning.images import read_image
 
 

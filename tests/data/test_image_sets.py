@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kgt_lightning.data.photographs import BUNDLED_TEST, BUNDLED_TRAIN, bundled_set, folder_set, version
+from kgt_lightning.data.image_sets import BUNDLED_TEST, BUNDLED_TRAIN, bundled_set, folder_set, version
 
 
 @pytest.fixture
