@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kgt_lightning.callbacks import side_by_side
-from kgt_lightning.images import Picture, write_image
+from kgt_lightning.images.files import Picture, write_image
 from kgt_lightning.ops import build_key_graph, split_windows
 
 WINDOW, PATCH = 32, 8

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kgt_lightning import analyze as reach
-from kgt_lightning.images import Picture, read_image, write_image
+from kgt_lightning.images.files import Picture, read_image, write_image
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_settings_can_be_changed(trained):
         "kgt_lightning.checkpoint.torch.load",
         "kgt_lightning.checkpoint.Path",
         "kgt_lightning.train.main",
-        "kgt_lightning.images.write_image",
+        "kgt_lightning.images.files.write_image",
         "kgt_lightning",
         "kgt_lightning..os.system",
         "kgt_lightning_other.Thing",

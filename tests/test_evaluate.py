@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from kgt_lightning import evaluate
-from kgt_lightning.images import read_image
+from kgt_lightning.images.files import read_image
 from kgt_lightning.report.__main__ import report
 
 

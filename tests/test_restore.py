@@ -5,7 +5,7 @@ from PIL import Image
 
 from kgt_lightning import restore as command
 from kgt_lightning.checkpoint import load_checkpoint
-from kgt_lightning.images import Picture, read_image, write_image
+from kgt_lightning.images.files import Picture, read_image, write_image
 from kgt_lightning.restore import aligned, restore, targets
 
 

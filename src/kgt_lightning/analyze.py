@@ -23,9 +23,9 @@ from kgt_lightning.analysis.statistics import distances, distances_by_chance
 from kgt_lightning.callbacks import central_part
 from kgt_lightning.checkpoint import load_checkpoint
 from kgt_lightning.config.command import command
-from kgt_lightning.images import read_image
+from kgt_lightning.images.files import read_image
+from kgt_lightning.images.tiling import pad_to_multiple
 from kgt_lightning.restoration import RestorationModule
-from kgt_lightning.tiling import pad_to_multiple
 
 SHARES = (0.5, 0.9, 0.99)
 

@@ -17,10 +17,10 @@ from torch.distributed.tensor import DTensor
 from kgt_lightning.analysis.figures import draw_neighbours, draw_statistics
 from kgt_lightning.analysis.key_graphs import captured
 from kgt_lightning.data.datasets import Sample
-from kgt_lightning.images import Picture, read_image, write_image
+from kgt_lightning.images.files import Picture, read_image, write_image
+from kgt_lightning.images.tiling import pad_to_multiple
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.system.hardware import process_peak_mb
-from kgt_lightning.tiling import pad_to_multiple
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from kgt_lightning.config.command import command
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.distributed import processes_of
-from kgt_lightning.images import Picture, write_image
+from kgt_lightning.images.files import Picture, write_image
 from kgt_lightning.record import recording
 from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.results import run_test

@@ -14,11 +14,11 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from kgt_lightning.checkpoint import load_checkpoint
-from kgt_lightning.codecs import FORMATS
 from kgt_lightning.config.command import command
-from kgt_lightning.images import gray, list_images, read_image, write_image
+from kgt_lightning.images.codecs import FORMATS
+from kgt_lightning.images.files import gray, list_images, read_image, write_image
+from kgt_lightning.images.tiling import pad_to_multiple, restore_tiled, tile_starts
 from kgt_lightning.restoration import RestorationModule
-from kgt_lightning.tiling import pad_to_multiple, restore_tiled, tile_starts
 
 SECTIONS = ("model", "module")
 

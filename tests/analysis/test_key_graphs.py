@@ -4,7 +4,7 @@ import torch
 from kgt_lightning.analysis.figures import draw_neighbours, draw_statistics, highlight
 from kgt_lightning.analysis.key_graphs import StageGraph, captured, on_image
 from kgt_lightning.analysis.statistics import distances, distances_by_chance, in_degrees, overlap, overlaps
-from kgt_lightning.images import read_image
+from kgt_lightning.images.files import read_image
 from kgt_lightning.model import KGT
 from kgt_lightning.model.layouts import Columnar, UShape
 

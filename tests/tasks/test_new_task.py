@@ -11,7 +11,7 @@ import pytest
 
 import kgt_lightning
 from kgt_lightning.config.command import CONF_DIR
-from kgt_lightning.images import read_image
+from kgt_lightning.images.files import read_image
 
 PYTHON_FILE = '''
 """Brightening of images that were taken with too little light."""

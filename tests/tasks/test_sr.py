@@ -10,7 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer
 
-from kgt_lightning.images import Picture, imresize, read_image, to_uint8, write_image
+from kgt_lightning.images.files import Picture, imresize, read_image, to_uint8, write_image
 from kgt_lightning.metrics import psnr
 from kgt_lightning.tasks.sr import BicubicDown
 from kgt_lightning.train import train

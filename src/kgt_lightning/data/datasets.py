@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from kgt_lightning.data.image_sets import Photograph
 from kgt_lightning.data.pixel_cache import PixelCache
-from kgt_lightning.images import modcrop
+from kgt_lightning.images.files import modcrop
 
 
 class Degradation(Protocol):

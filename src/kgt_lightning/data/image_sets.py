@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgt_lightning.images import gray, list_images, quantise, read_image, read_shape, to_uint8
+from kgt_lightning.images.files import gray, list_images, quantise, read_image, read_shape, to_uint8
 
 BUNDLED_TRAIN = ("astronaut", "camera", "china", "coins", "rocket", "brick", "flower", "grass", "gravel")
 BUNDLED_TEST = ("chelsea", "coffee")

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgt_lightning.images import quantise
+from kgt_lightning.images.files import quantise
 
 
 def photographed(light: np.ndarray) -> Tensor:

@@ -6,10 +6,10 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from kgt_lightning.images.tiling import pad_to_multiple
 from kgt_lightning.model.heads import PixelShuffleHead, ResidualHead
 from kgt_lightning.model.layouts import Columnar, UShape
 from kgt_lightning.model.stage import Stage
-from kgt_lightning.tiling import pad_to_multiple
 
 
 class LayoutFactory(Protocol):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from kgt_lightning.data.audit.fingerprint import pixel_digest
 from kgt_lightning.data.catalogue import DataSet, Members, members
-from kgt_lightning.images import read_image
+from kgt_lightning.images.files import read_image
 
 
 class Fault(NamedTuple):

@@ -3,7 +3,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from kgt_lightning.codecs import decode
+from kgt_lightning.images.codecs import decode
 
 
 @pytest.fixture

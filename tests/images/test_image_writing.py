@@ -8,7 +8,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from kgt_lightning.images import Picture, read_image, write_image
+from kgt_lightning.images.files import Picture, read_image, write_image
 from kgt_lightning.metrics import psnr
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kgt_lightning.images import to_uint8
-from kgt_lightning.tiling import pad_to_multiple, restore_tiled, tile_starts
+from kgt_lightning.images.files import to_uint8
+from kgt_lightning.images.tiling import pad_to_multiple, restore_tiled, tile_starts
 
 GOLDEN = json.loads((Path(__file__).parent / "data/reference/padding/padding.json").read_text())
 RULES = {"swinir": "swinir", "restormer": "reflect", "grl": "grl"}

@@ -16,9 +16,9 @@ import torch
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from kgt_lightning.codecs import FORMATS, decode, encode
-from kgt_lightning.codecs import shape as _header
-from kgt_lightning.resize import imresize as imresize  # part of what this module offers
+from kgt_lightning.images.codecs import FORMATS, decode, encode
+from kgt_lightning.images.codecs import shape as _header
+from kgt_lightning.images.resize import imresize as imresize  # part of what this module offers
 
 _T = TypeVar("_T")
 

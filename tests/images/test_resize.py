@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kgt_lightning.images import imresize, modcrop, read_image, to_uint8
+from kgt_lightning.images.files import imresize, modcrop, read_image, to_uint8
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
 CASES = json.loads((REFERENCE / "imresize" / "imresize.json").read_text())

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from kgt_lightning.codecs import decode
-from kgt_lightning.images import Picture, gray, read_image, read_shape, write_image
+from kgt_lightning.images.codecs import decode
+from kgt_lightning.images.files import Picture, gray, read_image, read_shape, write_image
 from kgt_lightning.metrics import psnr
 
 
