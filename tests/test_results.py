@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from kgt_lightning.data.datamodule import TestSet
+from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.results import Results, Score
-from kgt_lightning.scoring import Scoring
 
 FIRST, SECOND = TestSet("A", "x2"), TestSet("B", "x2")
 

@@ -14,9 +14,9 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torchmetrics import Metric
 
 from kgt_lightning.data.datasets import Sample
+from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.model import KGT, PixelShuffleHead, ResidualHead, Restorer, Stage
 from kgt_lightning.optim import AdamW
-from kgt_lightning.scoring import Scoring
 
 
 def charbonnier(restored: Tensor, clean: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from kgt_lightning.data.datamodule import RestorationData, TestSet
-from kgt_lightning.published import comparison
+from kgt_lightning.metrics.published import comparison
+from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.restoration import RestorationModule
-from kgt_lightning.scoring import Scoring
 from kgt_lightning.system.files import write_whole
 
 

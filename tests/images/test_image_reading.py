@@ -11,7 +11,7 @@ from PIL import Image
 
 from kgt_lightning.images.codecs import decode
 from kgt_lightning.images.files import Picture, gray, read_image, read_shape, write_image
-from kgt_lightning.metrics import psnr
+from kgt_lightning.metrics.psnr_ssim import psnr
 
 
 def save(path, planes, mode=None, **options):

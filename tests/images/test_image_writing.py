@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from kgt_lightning.images.files import Picture, read_image, write_image
-from kgt_lightning.metrics import psnr
+from kgt_lightning.metrics.psnr_ssim import psnr
 
 
 @pytest.mark.parametrize("profile", [None, b"stands for a colour profile"])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from kgt_lightning.degradations.camera_shake import to_linear
 from kgt_lightning.images.files import to_uint8
-from kgt_lightning.metrics import psnr
+from kgt_lightning.metrics.psnr_ssim import psnr
 from kgt_lightning.tasks.deblur import CameraShake, Shake
 from kgt_lightning.train import train
 

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from torch.nn import functional as F
 
 from kgt_lightning.images.files import Picture, modcrop, read_image, to_uint8, write_image
-from kgt_lightning.metrics import psnr
+from kgt_lightning.metrics.psnr_ssim import psnr
 from kgt_lightning.restore import restore
 from kgt_lightning.tasks.demosaic import PATTERNS, BayerMosaic, malvar, mosaic
 from kgt_lightning.train import train

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from lightning import Trainer
 
 from kgt_lightning.images.files import Picture, imresize, read_image, to_uint8, write_image
-from kgt_lightning.metrics import psnr
+from kgt_lightning.metrics.psnr_ssim import psnr
 from kgt_lightning.tasks.sr import BicubicDown
 from kgt_lightning.train import train
 

@@ -29,7 +29,7 @@ from kgt_lightning.data.image_sets import (
     version,
 )
 from kgt_lightning.data.named_sets import held_out, named_sets
-from kgt_lightning.metrics import Protocol, check_protocol
+from kgt_lightning.metrics.psnr_ssim import Protocol, check_protocol
 
 log = logging.getLogger(__name__)
 

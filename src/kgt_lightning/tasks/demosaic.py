@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.image_sets import PhotographSet
 from kgt_lightning.images.files import list_images, read_shape
+from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.model import KGT, ResidualHead
 from kgt_lightning.optim import AdamW
 from kgt_lightning.restoration import RestorationModule
-from kgt_lightning.scoring import Scoring
 
 PATTERNS = ("RGGB", "GRBG", "GBRG", "BGGR")
 """Colours of the first two rows of two pixels."""

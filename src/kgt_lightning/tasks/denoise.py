@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.degradations.levels import Level, Levels
-from kgt_lightning.metrics import Protocol
+from kgt_lightning.metrics.psnr_ssim import Protocol
 from kgt_lightning.model import KGT, ResidualHead
 from kgt_lightning.restoration import RestorationModule
 

@@ -5,7 +5,7 @@ Of its columns say how a number was computed:
 
 | column    | values                                                                                               |
 |-----------|------------------------------------------------------------------------------------------------------|
-| family    | swinir, grl (see :mod:`kgt_lightning.metrics`: decides whether Y is rounded), unknown                |
+| family    | swinir, grl (see :mod:`kgt_lightning.metrics.psnr_ssim`: decides whether Y is rounded), unknown                |
 | colour    | rgb (all channels, of gray images the only one), y, unknown                                          |
 | crop      | border pixels that were not scored, unknown                                                          |
 | ssim_form | valid, zero-padded, 3-D, unknown                                                                     |
@@ -54,7 +54,7 @@ class Published:
 
 
 class Column(Protocol):
-    """One of our numbers, as :class:`kgt_lightning.scoring.Column` describes it."""
+    """One of our numbers, as :class:`kgt_lightning.metrics.scoring.Column` describes it."""
 
     @property
     def name(self) -> str:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from kgt_lightning.metrics import psnr, ssim
-from kgt_lightning.scoring import Scoring
+from kgt_lightning.metrics.psnr_ssim import psnr, ssim
+from kgt_lightning.metrics.scoring import Scoring
 
 
 def scoring(*, protocol="swinir", metrics=("psnr", "ssim"), colours=("rgb",), crops=(0,)):

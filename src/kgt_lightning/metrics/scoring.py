@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from kgt_lightning.metrics import Protocol, check_protocol, describe_protocol, psnr, psnr_b, ssim, ssim_3d
+from kgt_lightning.metrics.psnr_ssim import Protocol, check_protocol, describe_protocol, psnr, psnr_b, ssim, ssim_3d
 
 METRICS: dict[str, Callable[..., Tensor]] = {
     "psnr": psnr,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from kgt_lightning.metrics import describe_protocol, psnr, psnr_b, ssim, ssim_3d
+from kgt_lightning.metrics.psnr_ssim import describe_protocol, psnr, psnr_b, ssim, ssim_3d
 
 CASES = json.loads((Path(__file__).parent / "data/reference/metrics/metrics.json").read_text())
 METRICS = [psnr, psnr_b, ssim, ssim_3d]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from kgt_lightning.published import ALIASES, comparison, match_psnr, match_ssim, published
+from kgt_lightning.metrics.published import ALIASES, comparison, match_psnr, match_ssim, published
 
 ROWS = list(csv.DictReader(files("kgt_lightning").joinpath("published.csv").read_text().splitlines()))
 
