@@ -8,9 +8,9 @@ import skimage.data
 import torch
 from torch import Tensor
 
-from kgt_lightning.callbacks import side_by_side
 from kgt_lightning.images.files import Picture, write_image
 from kgt_lightning.ops import build_key_graph, split_windows
+from kgt_lightning.training.callbacks import side_by_side
 
 WINDOW, PATCH = 32, 8
 

@@ -19,10 +19,10 @@ from hydra.core.plugins import Plugins
 from lightning.pytorch.callbacks import Callback
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from kgt_lightning.pruning import NAME, storage_in
 from kgt_lightning.record import read_record, write_record
 from kgt_lightning.search import BEST, STUDY, Search
 from kgt_lightning.train import main
+from kgt_lightning.training.pruning import NAME, storage_in
 
 SPACES = {"optim.lr": FloatDistribution(1e-5, 1e-1, log=True), "model.k": CategoricalDistribution(["4", "8", "16"])}
 SAMPLER = {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 3, "multivariate": True}

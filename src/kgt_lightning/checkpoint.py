@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from kgt_lightning.config.schema import check_types
-from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.training.module import RestorationModule
 
 PACKAGE = "kgt_lightning"
 INSTANTIATED = ("model", "module", "data")

@@ -17,8 +17,8 @@ from rich.table import Table
 from kgt_lightning.data.datamodule import RestorationData, TestSet
 from kgt_lightning.metrics.published import comparison
 from kgt_lightning.metrics.scoring import Scoring
-from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.system.files import write_whole
+from kgt_lightning.training.module import RestorationModule
 
 
 @dataclass(frozen=True, kw_only=True)

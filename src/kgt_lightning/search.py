@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from kgt_lightning.curves import read_curve
-from kgt_lightning.pruning import NAME, SECTION, report, storage_in, trial_of
 from kgt_lightning.record import FINISHED, INTERRUPTED, PRUNED, RUNNING, read_record
 from kgt_lightning.sweep import alone, not_finished
 from kgt_lightning.system.files import write_whole
+from kgt_lightning.training.pruning import NAME, SECTION, report, storage_in, trial_of
 
 STUDY, BEST = "study.journal", "best.json"
 """Files of a search, in the folder of its sweep."""
@@ -155,7 +155,7 @@ class Search:
     def _told(self, number: int) -> str:
         """Argument that tells a job which trial it is."""
         section = {
-            "_target_": "kgt_lightning.pruning.Pruning",
+            "_target_": "kgt_lightning.training.pruning.Pruning",
             "study": QuotedString(str((self.folder / STUDY).absolute()), Quote.single),
             "trial": number,
             "pruner": dict(self.pruner) if self.pruner else None,

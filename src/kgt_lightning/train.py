@@ -15,19 +15,19 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kgt_lightning.callbacks import ConfigInCheckpoint
 from kgt_lightning.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.config.command import command
 from kgt_lightning.curves import draw_curves
 from kgt_lightning.data.datamodule import RestorationData
-from kgt_lightning.distributed import check_strategy, load_weights, processes_of
 from kgt_lightning.ledger import go_on, read_score
 from kgt_lightning.loggers import cut_logs, finishing, log_results
-from kgt_lightning.pruning import why_pruned
 from kgt_lightning.record import recording
-from kgt_lightning.restoration import RestorationModule
 from kgt_lightning.results import run_test
 from kgt_lightning.system.files import newest_intact
+from kgt_lightning.training.callbacks import ConfigInCheckpoint
+from kgt_lightning.training.module import RestorationModule
+from kgt_lightning.training.pruning import why_pruned
+from kgt_lightning.training.strategies import check_strategy, load_weights, processes_of
 
 log = logging.getLogger(__name__)
 

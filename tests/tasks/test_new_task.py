@@ -22,7 +22,7 @@ from typing import ClassVar
 
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.model import ResidualHead
-from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.training.module import RestorationModule
 
 
 @dataclass(frozen=True, kw_only=True)

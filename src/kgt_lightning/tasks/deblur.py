@@ -20,7 +20,7 @@ from kgt_lightning.degradations.camera import photographed
 from kgt_lightning.degradations.camera_shake import blur, kernel_size, shake_kernel, shake_path, to_linear, to_srgb
 from kgt_lightning.degradations.levels import Level, Levels
 from kgt_lightning.model import KGT, ResidualHead
-from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.training.module import RestorationModule
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from kgt_lightning.data.image_sets import PhotographSet
 from kgt_lightning.images.files import list_images, read_shape
 from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.model import KGT, ResidualHead
-from kgt_lightning.optim import AdamW
-from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.training.module import RestorationModule
+from kgt_lightning.training.optim import AdamW
 
 PATTERNS = ("RGGB", "GRBG", "GBRG", "BGGR")
 """Colours of the first two rows of two pixels."""

@@ -14,7 +14,7 @@ from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.degradations.levels import Level, Levels
 from kgt_lightning.metrics.psnr_ssim import Protocol
 from kgt_lightning.model import KGT, ResidualHead
-from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.training.module import RestorationModule
 
 Sigma = partial(Levels, name="sigma", what="a level of 0 or more", usual=(15, 25, 50), least=0)
 """Standard deviations in 8-bit values."""

@@ -18,7 +18,7 @@ from kgt_lightning.data.image_sets import PhotographSet, photograph_set
 from kgt_lightning.degradations.levels import Levels
 from kgt_lightning.images.files import luma, to_uint8
 from kgt_lightning.model import KGT, ResidualHead
-from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.training.module import RestorationModule
 
 BLOCK = 16
 """Side in pixels of what colour JPEG codes on its own: 8 x 8 values of chroma at half the resolution."""

@@ -12,7 +12,7 @@ from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.image_sets import SMALL, PhotographSet
 from kgt_lightning.images.files import imresize
 from kgt_lightning.model import KGT, PixelShuffleHead
-from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.training.module import RestorationModule
 
 SCALES = (2, 3, 4)
 

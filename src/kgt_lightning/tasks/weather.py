@@ -22,7 +22,7 @@ from kgt_lightning.degradations.rain import Rain
 from kgt_lightning.degradations.snow import Snow
 from kgt_lightning.images.files import to_uint8
 from kgt_lightning.model import KGT, ResidualHead
-from kgt_lightning.restoration import RestorationModule
+from kgt_lightning.training.module import RestorationModule
 
 Kind = Literal["rain", "snow", "drops"]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kgt_lightning.restoration import LOSSES, Scores, charbonnier, in_eight_positions
+from kgt_lightning.training.module import LOSSES, Scores, charbonnier, in_eight_positions
 
 
 def test_charbonnier_by_hand():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from kgt_lightning.optim import AdamW, ConstantThenCosine, Cosine, MultiStep
+from kgt_lightning.training.optim import AdamW, ConstantThenCosine, Cosine, MultiStep
 
 PUBLISHED = json.loads((Path(__file__).parent / "data/reference/schedules/schedules.json").read_text())
 

@@ -6,9 +6,9 @@ import optuna
 import pytest
 from lightning.pytorch.callbacks import Callback
 
-from kgt_lightning.pruning import NAME, storage_in
 from kgt_lightning.record import read_record
 from kgt_lightning.train import train
+from kgt_lightning.training.pruning import NAME, storage_in
 
 PRUNER = "pruner:{_target_:optuna.pruners.MedianPruner,n_startup_trials:2,n_warmup_steps:0}"
 SETTINGS = ("trainer.max_steps=4", "trainer.val_check_interval=1")
@@ -33,7 +33,9 @@ def study(tmp_path):
 @pytest.fixture
 def trial(tmp_path):
     """Argument that makes a training the third trial."""
-    return f"callbacks.pruning={{_target_:kgt_lightning.pruning.Pruning,study:{tmp_path}/study,trial:2,{PRUNER}}}"
+    return (
+        f"callbacks.pruning={{_target_:kgt_lightning.training.pruning.Pruning,study:{tmp_path}/study,trial:2,{PRUNER}}}"
+    )
 
 
 def rows(folder, kind, column):

@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.model import KGT, PixelShuffleHead, ResidualHead, Restorer, Stage
-from kgt_lightning.optim import AdamW
+from kgt_lightning.training.optim import AdamW
 
 
 def charbonnier(restored: Tensor, clean: Tensor) -> Tensor:

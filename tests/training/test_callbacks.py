@@ -5,8 +5,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kgt_lightning.callbacks import GradientNorm, KeyGraphPanels, side_by_side
 from kgt_lightning.train import train
+from kgt_lightning.training.callbacks import GradientNorm, KeyGraphPanels, side_by_side
 
 
 def test_pictures_stand_in_a_row_with_white_between_them():

@@ -1,0 +1,1 @@
+"""Everything that trains: the LightningModule, losses, optimisers, callbacks, checkpoints, strategies."""
