@@ -4,9 +4,9 @@ import torch
 from PIL import Image
 
 from kgt_lightning import restore as command
-from kgt_lightning.checkpoint import load_checkpoint
 from kgt_lightning.images.files import Picture, read_image, write_image
 from kgt_lightning.restore import aligned, restore, targets
+from kgt_lightning.runs.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from kgt_lightning import slurm, train
 from kgt_lightning.attempt import Attempt
 from kgt_lightning.ledger import Job
-from kgt_lightning.record import config_key, read_record, write_record
+from kgt_lightning.runs.record import config_key, read_record, write_record
 from kgt_lightning.slurm import Submitted, Task, states
 
 LAUNCHER = ("-m", "hydra/launcher=slurm")

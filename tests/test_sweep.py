@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 from kgt_lightning.config.command import CONF_DIR
 from kgt_lightning.ledger import find_folders, go_on, is_settled, job_name, read_score
-from kgt_lightning.record import config_key, read_record, write_record
+from kgt_lightning.runs.record import config_key, read_record, write_record
 from kgt_lightning.sweep import run_sweep, share, show, what_is_missing
 from kgt_lightning.train import main, train
 

@@ -7,8 +7,8 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 
 from kgt_lightning import train as command
-from kgt_lightning.checkpoint import load_checkpoint
 from kgt_lightning.images.files import read_image
+from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.train import train
 
 

@@ -52,7 +52,7 @@ class RecordedLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; the result of one that is not finished is an error that says what is missing."""
         # Hydra imports this file at the start of every command.
-        from kgt_lightning.record import is_shaping
+        from kgt_lightning.runs.record import is_shaping
         from kgt_lightning.sweep import run_sweep, show, what_is_missing
         from kgt_lightning.training.pruning import SECTION
 

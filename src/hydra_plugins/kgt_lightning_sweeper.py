@@ -74,7 +74,7 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run the search to its end."""
         from kgt_lightning.config.schema import check_types
-        from kgt_lightning.record import config_key
+        from kgt_lightning.runs.record import config_key
         from kgt_lightning.search import Search
         from kgt_lightning.spaces import corners, read_space
 

@@ -20,10 +20,10 @@ from kgt_lightning.analysis.figures import draw_influence, draw_neighbours, draw
 from kgt_lightning.analysis.key_graphs import StageGraph, captured
 from kgt_lightning.analysis.receptive_field import influence, radius
 from kgt_lightning.analysis.statistics import distances, distances_by_chance
-from kgt_lightning.checkpoint import load_checkpoint
 from kgt_lightning.config.command import command
 from kgt_lightning.images.files import read_image
 from kgt_lightning.images.tiling import pad_to_multiple
+from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.training.callbacks import central_part
 from kgt_lightning.training.module import RestorationModule
 

@@ -8,7 +8,7 @@ from kgt_lightning.config.errors import MISTAKES, one_line
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.ledger import Job
 from kgt_lightning.processes import write_job
-from kgt_lightning.record import FAILED, RUNNING, RunRecord, read_record, write_record
+from kgt_lightning.runs.record import FAILED, RUNNING, RunRecord, read_record, write_record
 
 
 class Attempt:

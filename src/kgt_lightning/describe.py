@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kgt_lightning.config.command import command
-from kgt_lightning.cost import count_flops
+from kgt_lightning.runs.cost import count_flops
 
 
 def describe(config: DictConfig) -> dict[str, Any]:

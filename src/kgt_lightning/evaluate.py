@@ -14,13 +14,13 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
-from kgt_lightning.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.config.command import command
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.images.files import Picture, write_image
-from kgt_lightning.record import recording
-from kgt_lightning.results import run_test
+from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
+from kgt_lightning.runs.record import recording
+from kgt_lightning.runs.results import run_test
 from kgt_lightning.training.callbacks import side_by_side
 from kgt_lightning.training.module import RestorationModule
 from kgt_lightning.training.strategies import processes_of

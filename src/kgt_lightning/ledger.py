@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kgt_lightning.record import FAILED, FINISHED, OUT_OF_MEMORY, PRUNED, config_key, read_record
+from kgt_lightning.runs.record import FAILED, FINISHED, OUT_OF_MEMORY, PRUNED, config_key, read_record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from kgt_lightning.attempt import Attempt
 from kgt_lightning.ledger import Job
-from kgt_lightning.record import FAILED, INTERRUPTED, OUT_OF_MEMORY, read_failures, remove_failures
+from kgt_lightning.runs.record import FAILED, INTERRUPTED, OUT_OF_MEMORY, read_failures, remove_failures
 
 log = logging.getLogger(__name__)
 

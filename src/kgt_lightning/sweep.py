@@ -22,7 +22,7 @@ from kgt_lightning.attempt import Attempt
 from kgt_lightning.config.command import FULL_ERROR
 from kgt_lightning.ledger import Job, find_folders, is_settled, read_score
 from kgt_lightning.processes import start_job
-from kgt_lightning.record import FAILED, FINISHED, INTERRUPTED, PRUNED, read_record
+from kgt_lightning.runs.record import FAILED, FINISHED, INTERRUPTED, PRUNED, read_record
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import pytest
 from lightning.pytorch.callbacks import Callback
 from one_node import until
 
-from kgt_lightning.record import read_record
+from kgt_lightning.runs.record import read_record
 from kgt_lightning.train import train
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from lightning.pytorch.callbacks import Callback
 
-from kgt_lightning.record import read_record
+from kgt_lightning.runs.record import read_record
 from kgt_lightning.train import train
 from kgt_lightning.training.pruning import NAME, storage_in
 

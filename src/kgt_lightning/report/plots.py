@@ -9,12 +9,12 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from kgt_lightning.curves import read_curve, smooth
 from kgt_lightning.report.comparison import Comparison, finite, front
 from kgt_lightning.report.drawing import GAIN, GRID, INK, LOSS, MARKERS, MUTED, STYLE, SURFACE, Drawing, colour, dash
 from kgt_lightning.report.images import Difference
 from kgt_lightning.report.settings import CHECKPOINT, names, text
 from kgt_lightning.report.tables import COSTS, metric_title
+from kgt_lightning.runs.curves import read_curve, smooth
 
 COST_TITLES = {
     "seconds": "time, minutes",

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from kgt_lightning.curves import read_curve
 from kgt_lightning.report.comparison import Comparison, finite
 from kgt_lightning.report.runs import Run
 from kgt_lightning.report.settings import short, text
+from kgt_lightning.runs.curves import read_curve
 
 NOTHING = "–"  # noqa: RUF001  # an en dash stands for a value that is not there
 

@@ -6,7 +6,7 @@ import pytest
 
 from kgt_lightning.data.datamodule import TestSet
 from kgt_lightning.metrics.scoring import Scoring
-from kgt_lightning.results import Results, Score
+from kgt_lightning.runs.results import Results, Score
 
 FIRST, SECOND = TestSet("A", "x2"), TestSet("B", "x2")
 

@@ -1,6 +1,6 @@
 """Curves are read from whatever runs leave that were resumed, or stopped in the middle of a line."""
 
-from kgt_lightning.curves import draw_curves, read_curve, smooth
+from kgt_lightning.runs.curves import draw_curves, read_curve, smooth
 
 
 def test_of_a_repeated_step_the_later_value_counts(tmp_path):

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import kgt_lightning
 from kgt_lightning.config.errors import one_line
-from kgt_lightning.cost import count_flops
+from kgt_lightning.runs.cost import count_flops
 from kgt_lightning.system.files import LAST, write_whole
 from kgt_lightning.system.hardware import commit, hardware, is_out_of_memory, process_peak_mb
 

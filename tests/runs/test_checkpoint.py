@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from kgt_lightning.checkpoint import load_checkpoint
+from kgt_lightning.runs.checkpoint import load_checkpoint
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def test_settings_can_be_changed(trained):
         "os.system",
         "builtins.eval",
         "subprocess.Popen",
-        "kgt_lightning.checkpoint.torch.load",
-        "kgt_lightning.checkpoint.Path",
+        "kgt_lightning.runs.checkpoint.torch.load",
+        "kgt_lightning.runs.checkpoint.Path",
         "kgt_lightning.train.main",
         "kgt_lightning.images.files.write_image",
         "kgt_lightning",

@@ -9,7 +9,7 @@ from hydra.errors import InstantiationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from kgt_lightning.record import config_key, how_it_ended, read_record, write_record
+from kgt_lightning.runs.record import config_key, how_it_ended, read_record, write_record
 from kgt_lightning.system import hardware as machine
 from kgt_lightning.train import train
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from kgt_lightning import train
 from kgt_lightning.config.schema import check_types
-from kgt_lightning.loggers import AppendingCSV, readable_name
+from kgt_lightning.runs.loggers import AppendingCSV, readable_name
 
 WANDB = Path(__file__).parents[1] / "experiments" / "wandb"
 
