@@ -15,7 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
-    from kgt_lightning.ledger import Job
+    from kgt_lightning.sweeps.ledger import Job
 
 
 @dataclass
@@ -53,7 +53,7 @@ class RecordedLauncher(Launcher):
         """Run the jobs; the result of one that is not finished is an error that says what is missing."""
         # Hydra imports this file at the start of every command.
         from kgt_lightning.runs.record import is_shaping
-        from kgt_lightning.sweep import run_sweep, show, what_is_missing
+        from kgt_lightning.sweeps.local import run_sweep, show, what_is_missing
         from kgt_lightning.training.pruning import SECTION
 
         self.check()
@@ -115,7 +115,7 @@ class OwnProcessLauncher(RecordedLauncher):
 
     def run(self, jobs: "Sequence[Job]") -> None:
         """Run jobs on this machine."""
-        from kgt_lightning.sweep import run_here
+        from kgt_lightning.sweeps.local import run_here
 
         run_here(jobs, at_once=self.at_once)
 
@@ -161,7 +161,7 @@ class SlurmLauncher(RecordedLauncher):
     def run(self, jobs: "Sequence[Job]") -> None:
         """Submit jobs, and wait for them."""
         from kgt_lightning.config.command import FULL_ERROR
-        from kgt_lightning.slurm import run_on_slurm
+        from kgt_lightning.sweeps.slurm import run_on_slurm
 
         parameters = {
             "name": self.name,

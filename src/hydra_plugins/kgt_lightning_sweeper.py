@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 
 class OptunaSweeper(Sweeper):
-    """Jobs that Optuna proposes from the results of those before, see :class:`kgt_lightning.search.Search`.
+    """Jobs that Optuna proposes from the results of those before, see :class:`kgt_lightning.sweeps.search.Search`.
 
     Args:
         n_trials: number of trials in all, over all starts.
@@ -75,8 +75,8 @@ class OptunaSweeper(Sweeper):
         """Run the search to its end."""
         from kgt_lightning.config.schema import check_types
         from kgt_lightning.runs.record import config_key
-        from kgt_lightning.search import Search
-        from kgt_lightning.spaces import corners, read_space
+        from kgt_lightning.sweeps.search import Search
+        from kgt_lightning.sweeps.spaces import corners, read_space
 
         parser = OverridesParser.create(config_loader=self.loader)
         params = [f"{key}={value}" for key, value in self.params.items()]

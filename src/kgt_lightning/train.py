@@ -17,12 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from kgt_lightning.config.command import command
 from kgt_lightning.data.datamodule import RestorationData
-from kgt_lightning.ledger import go_on, read_score
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.runs.curves import draw_curves
 from kgt_lightning.runs.loggers import cut_logs, finishing, log_results
 from kgt_lightning.runs.record import recording
 from kgt_lightning.runs.results import run_test
+from kgt_lightning.sweeps.ledger import go_on, read_score
 from kgt_lightning.system.files import newest_intact
 from kgt_lightning.training.callbacks import ConfigInCheckpoint
 from kgt_lightning.training.module import RestorationModule

@@ -20,8 +20,8 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from omegaconf import DictConfig, OmegaConf
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
-from kgt_lightning.processes import start_job, write_job
 from kgt_lightning.runs.record import FAILED, OUT_OF_MEMORY, read_failures, remove_failures
+from kgt_lightning.sweeps.processes import start_job, write_job
 from kgt_lightning.system.hardware import is_out_of_memory
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from kgt_lightning.attempt import Attempt
-from kgt_lightning.ledger import Job
 from kgt_lightning.runs.record import FAILED, INTERRUPTED, OUT_OF_MEMORY, read_failures, remove_failures
+from kgt_lightning.sweeps.attempt import Attempt
+from kgt_lightning.sweeps.ledger import Job
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from lightning.pytorch.callbacks import Callback
 
 from kgt_lightning.config.command import CONF_DIR
-from kgt_lightning.ledger import find_folders, go_on, is_settled, job_name, read_score
 from kgt_lightning.runs.record import config_key, read_record, write_record
-from kgt_lightning.sweep import run_sweep, share, show, what_is_missing
+from kgt_lightning.sweeps.ledger import find_folders, go_on, is_settled, job_name, read_score
+from kgt_lightning.sweeps.local import run_sweep, share, show, what_is_missing
 from kgt_lightning.train import main, train
 
 
@@ -73,7 +73,7 @@ def test_one_job_is_named_after_all_that_shapes_it(run_command, monkeypatch, arg
         given.extend(swept)
         return []
 
-    monkeypatch.setattr("kgt_lightning.sweep.run_sweep", keep)
+    monkeypatch.setattr("kgt_lightning.sweeps.local.run_sweep", keep)
     run_command(main, "-m", *arguments)
     assert [job_name(each) for each in given] == names
 

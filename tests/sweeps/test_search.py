@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from kgt_lightning.runs.record import read_record, write_record
-from kgt_lightning.search import BEST, STUDY, Search
+from kgt_lightning.sweeps.search import BEST, STUDY, Search
 from kgt_lightning.train import main
 from kgt_lightning.training.pruning import NAME, storage_in
 

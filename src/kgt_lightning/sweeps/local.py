@@ -18,11 +18,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from kgt_lightning.attempt import Attempt
 from kgt_lightning.config.command import FULL_ERROR
-from kgt_lightning.ledger import Job, find_folders, is_settled, read_score
-from kgt_lightning.processes import start_job
 from kgt_lightning.runs.record import FAILED, FINISHED, INTERRUPTED, PRUNED, read_record
+from kgt_lightning.sweeps.attempt import Attempt
+from kgt_lightning.sweeps.ledger import Job, find_folders, is_settled, read_score
+from kgt_lightning.sweeps.processes import start_job
 
 log = logging.getLogger(__name__)
 

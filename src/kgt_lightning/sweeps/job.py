@@ -7,7 +7,7 @@ from importlib import import_module
 
 
 def main() -> None:
-    """Run the command that the configuration is named after; see :func:`kgt_lightning.processes.start_job`."""
+    """Run the command that the configuration is named after; see :func:`kgt_lightning.sweeps.processes.start_job`."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Imports take seconds, in which the parent may end.
     import_module(f"kgt_lightning.{sys.argv[-1]}").main()

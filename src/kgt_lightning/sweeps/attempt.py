@@ -6,9 +6,9 @@ from omegaconf import OmegaConf
 
 from kgt_lightning.config.errors import MISTAKES, one_line
 from kgt_lightning.config.schema import check_types
-from kgt_lightning.ledger import Job
-from kgt_lightning.processes import write_job
 from kgt_lightning.runs.record import FAILED, RUNNING, RunRecord, read_record, write_record
+from kgt_lightning.sweeps.ledger import Job
+from kgt_lightning.sweeps.processes import write_job
 
 
 class Attempt:

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from kgt_lightning.runs.curves import read_curve
 from kgt_lightning.runs.record import FINISHED, INTERRUPTED, PRUNED, RUNNING, read_record
-from kgt_lightning.sweep import alone, not_finished
+from kgt_lightning.sweeps.local import alone, not_finished
 from kgt_lightning.system.files import write_whole
 from kgt_lightning.training.pruning import NAME, SECTION, report, storage_in, trial_of
 

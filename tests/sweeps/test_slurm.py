@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from kgt_lightning import slurm, train
-from kgt_lightning.attempt import Attempt
-from kgt_lightning.ledger import Job
+from kgt_lightning import train
 from kgt_lightning.runs.record import config_key, read_record, write_record
-from kgt_lightning.slurm import Submitted, Task, states
+from kgt_lightning.sweeps import slurm
+from kgt_lightning.sweeps.attempt import Attempt
+from kgt_lightning.sweeps.ledger import Job
+from kgt_lightning.sweeps.slurm import Submitted, Task, states
 
 LAUNCHER = ("-m", "hydra/launcher=slurm")
 

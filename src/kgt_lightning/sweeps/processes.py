@@ -41,7 +41,7 @@ def start_job(arguments: Sequence[str], *, environment: Mapping[str, str]) -> su
     """
     # The job waits for the end of its standard input, which comes when this process ends.
     return subprocess.Popen(
-        [sys.executable, "-m", "kgt_lightning.job", *arguments],
+        [sys.executable, "-m", "kgt_lightning.sweeps.job", *arguments],
         stdin=subprocess.PIPE,
         env={**os.environ, **environment},
     )
