@@ -21,7 +21,11 @@ from torch import Tensor
 # the imports below, of which some import triton.
 if find_spec("triton") is not None and not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
-    from kgt_lightning.ops import triton_graph, triton_lists, triton_packed  # noqa: F401
+    from kgt_lightning.ops.attention import (
+        triton_lists,  # noqa: F401
+        triton_packed,  # noqa: F401
+    )
+    from kgt_lightning.ops.key_graph import triton_graph  # noqa: F401
 
     del os.environ["TRITON_INTERPRET"]
 

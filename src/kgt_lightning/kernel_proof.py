@@ -29,9 +29,9 @@ from triton.compiler import ASTSource
 
 from kgt_lightning.kernel_work import GPUS, Setting, least_time, work_of
 from kgt_lightning.ops import KeyGraph
-from kgt_lightning.ops.triton_attention import choose_schedule, plan_backward, plan_forward
-from kgt_lightning.ops.triton_graph import plan_choice
-from kgt_lightning.ops.triton_launch import Launch
+from kgt_lightning.ops.attention.triton_attention import choose_schedule, plan_backward, plan_forward
+from kgt_lightning.ops.kernels.triton_launch import Launch
+from kgt_lightning.ops.key_graph.triton_graph import plan_choice
 
 TYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.int32: "i32", torch.int64: "i64"}
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from kgt_lightning.benchmarks.attention import bench_attention
-from kgt_lightning.ops import attention, mask
+from kgt_lightning.ops.attention import dispatch as attention
+from kgt_lightning.ops.attention import mask
 
 SETTINGS = {
     "num_nodes": [16, 64],

@@ -10,7 +10,8 @@ from kgt_lightning.benchmarks.data import bench_data
 from kgt_lightning.benchmarks.graph import bench_graph
 from kgt_lightning.benchmarks.model import bench_model
 from kgt_lightning.model import KGT, Columnar
-from kgt_lightning.ops import KeyGraph, attention
+from kgt_lightning.ops import KeyGraph
+from kgt_lightning.ops.attention import dispatch as attention
 from kgt_lightning.tasks.denoise import DenoiseData
 
 CPU = torch.device("cpu")

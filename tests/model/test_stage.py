@@ -7,7 +7,7 @@ import torch.nn.functional as F
 import kgt_lightning.model.stage as stage_module
 from kgt_lightning.model import Stage
 from kgt_lightning.ops import split_windows
-from kgt_lightning.ops.reference import expand_bias
+from kgt_lightning.ops.attention.reference import expand_bias
 
 
 def make_stage(**changes):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kgt_lightning.benchmarks.measure import time_and_memory
 from kgt_lightning.ops import KeyGraph, available_implementations, build_key_graph, key_graph_attention
-from kgt_lightning.ops.attention import choose_implementation
+from kgt_lightning.ops.attention.dispatch import choose_implementation
 from kgt_lightning.system.hardware import is_out_of_memory
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 3e-2}

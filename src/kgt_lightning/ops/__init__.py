@@ -1,7 +1,7 @@
 """The Key-Graph and the attention over it: plain PyTorch, usable without the rest of the package."""
 
-from kgt_lightning.ops.attention import available_implementations, key_graph_attention
-from kgt_lightning.ops.graph import KeyGraph, build_key_graph, merge_windows, split_windows
+from kgt_lightning.ops.attention.dispatch import available_implementations, key_graph_attention
+from kgt_lightning.ops.key_graph.graph import KeyGraph, build_key_graph, merge_windows, split_windows
 
 __all__ = [
     "KeyGraph",

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kgt_lightning.ops.graph import KeyGraph
-from kgt_lightning.ops.triton_launch import DTYPES, MAX_WIDTH, Launch, interpreting, rows
+from kgt_lightning.ops.kernels.triton_launch import DTYPES, MAX_WIDTH, Launch, interpreting, rows
+from kgt_lightning.ops.key_graph.graph import KeyGraph
 
 SCHEDULES = ("lists", "blocks")
 
@@ -99,7 +99,7 @@ def plan_forward(
     q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, table: Tensor | None, *, scale: float, schedule: str
 ) -> tuple[Launch, Tensor, Tensor]:
     """What computes the output [W, H, N, D] and the base-2 logarithm [W, H, N] of the softmax sums, and these two."""
-    from kgt_lightning.ops import triton_lists, triton_packed
+    from kgt_lightning.ops.attention import triton_lists, triton_packed
 
     out, lse = _new(q), torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     if schedule == "lists":
@@ -136,7 +136,7 @@ def plan_backward(
     deterministic: bool,
 ) -> BackwardPlan:
     """What computes the gradients, from the output and its lse."""
-    from kgt_lightning.ops import triton_lists, triton_packed
+    from kgt_lightning.ops.attention import triton_lists, triton_packed
 
     delta, grad_q = torch.empty_like(lse), _new(q)
     query_side: dict[str, Any] = {"out": out, "lse": lse, "grad_out": grad_out, "delta": delta, "grad_q": grad_q}

@@ -11,14 +11,14 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from kgt_lightning.ops.gather import gather_attention
-from kgt_lightning.ops.graph import KeyGraph
-from kgt_lightning.ops.mask import mask_attention
-from kgt_lightning.ops.native import native_attention
-from kgt_lightning.ops.native_build import why_unavailable as why_no_native
-from kgt_lightning.ops.reference import reference_attention
-from kgt_lightning.ops.triton_attention import triton_attention, why_not_supported
-from kgt_lightning.ops.triton_launch import why_unavailable as why_no_triton
+from kgt_lightning.ops.attention.gather import gather_attention
+from kgt_lightning.ops.attention.mask import mask_attention
+from kgt_lightning.ops.attention.native import native_attention
+from kgt_lightning.ops.attention.reference import reference_attention
+from kgt_lightning.ops.attention.triton_attention import triton_attention, why_not_supported
+from kgt_lightning.ops.kernels.native_build import why_unavailable as why_no_native
+from kgt_lightning.ops.kernels.triton_launch import why_unavailable as why_no_triton
+from kgt_lightning.ops.key_graph.graph import KeyGraph
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kgt_lightning.ops.graph_forms import TransposedGraph
-from kgt_lightning.ops.triton_launch import Launch, constants, count_programs, padded_width, sizes, strides
-from kgt_lightning.ops.triton_tiles import bias_part, load_lists, load_rows, store_rows
+from kgt_lightning.ops.kernels.triton_launch import Launch, constants, count_programs, padded_width, sizes, strides
+from kgt_lightning.ops.kernels.triton_tiles import bias_part, load_lists, load_rows, store_rows
+from kgt_lightning.ops.key_graph.forms import TransposedGraph
 
 TILE = 4096
 """Numbers of gathered keys that a program of four warps holds at once: 32 in every thread."""

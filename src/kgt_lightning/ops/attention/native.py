@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kgt_lightning.ops.graph import KeyGraph
-from kgt_lightning.ops.native_build import library
+from kgt_lightning.ops.kernels.native_build import library
+from kgt_lightning.ops.key_graph.graph import KeyGraph
 
 # The gradient of the bias table is summed over at most this many groups of windows at once: each group has a table of
 # its own, so that the order of the sum does not depend on the threads.

@@ -14,8 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kgt_lightning.ops.graph_forms import BLOCK, PackedGraph
-from kgt_lightning.ops.triton_launch import (
+from kgt_lightning.ops.kernels.triton_launch import (
     Launch,
     alignment,
     constants,
@@ -26,7 +25,8 @@ from kgt_lightning.ops.triton_launch import (
     sizes,
     strides,
 )
-from kgt_lightning.ops.triton_tiles import bias_part, dot, load_rows, store_rows
+from kgt_lightning.ops.kernels.triton_tiles import bias_part, dot, load_rows, store_rows
+from kgt_lightning.ops.key_graph.forms import BLOCK, PackedGraph
 
 
 @triton.jit

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kgt_lightning.ops.graph import KeyGraph
-from kgt_lightning.ops.reference import expand_bias
+from kgt_lightning.ops.attention.reference import expand_bias
+from kgt_lightning.ops.key_graph.graph import KeyGraph
 
 # Biases of all pairs with the strangers at -inf, held at once; more windows are worked on in turns.
 CHUNK_BYTES = 128 * 2**20

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from kgt_lightning.ops.graph import KeyGraph
-from kgt_lightning.ops.reference import relative_position_index
+from kgt_lightning.ops.attention.reference import relative_position_index
+from kgt_lightning.ops.key_graph.graph import KeyGraph
 
 
 def gather_attention(

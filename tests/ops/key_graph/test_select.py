@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from kgt_lightning.ops import build_key_graph, native_build, select
+from kgt_lightning.ops import build_key_graph
+from kgt_lightning.ops.kernels import native_build
+from kgt_lightning.ops.key_graph import select
 
 no_native = pytest.mark.skipif(native_build.why_unavailable() is not None, reason=str(native_build.why_unavailable()))
 CHOOSERS = [

@@ -6,7 +6,7 @@ Shapes: W windows, N nodes, K neighbours, C channels, R rows worked on at once.
 import torch
 from torch import Tensor
 
-from kgt_lightning.ops.native_build import library, why_unavailable
+from kgt_lightning.ops.kernels.native_build import library, why_unavailable
 
 # Similarity held at once: small enough to stay in the processor's caches between the product and the choice.
 BLOCK_BYTES = 4 * 2**20

@@ -5,8 +5,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kgt_lightning.ops import KeyGraph, available_implementations, build_key_graph, key_graph_attention
-from kgt_lightning.ops.reference import reference_attention
-from kgt_lightning.ops.triton_attention import choose_schedule, triton_attention
+from kgt_lightning.ops.attention.reference import reference_attention
+from kgt_lightning.ops.attention.triton_attention import choose_schedule, triton_attention
 
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from kgt_lightning.ops import build_key_graph
-from kgt_lightning.ops.graph_forms import pack_bits
+from kgt_lightning.ops.key_graph.forms import pack_bits
 
-triton_graph = pytest.importorskip("kgt_lightning.ops.triton_graph", reason="needs triton")
+triton_graph = pytest.importorskip("kgt_lightning.ops.key_graph.triton_graph", reason="needs triton")
 
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kgt_lightning.ops import KeyGraph, available_implementations, build_key_graph, key_graph_attention, native_build
+from kgt_lightning.ops import KeyGraph, available_implementations, build_key_graph, key_graph_attention
+from kgt_lightning.ops.kernels import native_build
 
 pytestmark = pytest.mark.skipif(
     native_build.why_unavailable() is not None, reason=f"no native kernel: {native_build.why_unavailable()}"

@@ -10,10 +10,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from kgt_lightning.ops.graph_forms import PackedGraph, TransposedGraph, pack_bits, transpose
-from kgt_lightning.ops.select import most_similar
-from kgt_lightning.ops.triton_launch import DTYPES
-from kgt_lightning.ops.triton_launch import why_unavailable as why_no_triton
+from kgt_lightning.ops.kernels.triton_launch import DTYPES
+from kgt_lightning.ops.kernels.triton_launch import why_unavailable as why_no_triton
+from kgt_lightning.ops.key_graph.forms import PackedGraph, TransposedGraph, pack_bits, transpose
+from kgt_lightning.ops.key_graph.select import most_similar
 
 
 def split_windows(features_BCHW: Tensor, window: int) -> Tensor:
@@ -116,7 +116,7 @@ def build_key_graph(nodes: Tensor, k: int) -> KeyGraph:
         everyone = torch.arange(num_nodes, dtype=torch.int32, device=nodes.device)
         return KeyGraph(everyone.expand(nodes.shape[0], num_nodes, num_nodes))
     if nodes.is_cuda and why_no_triton() is None and nodes.dtype in DTYPES:
-        from kgt_lightning.ops.triton_graph import choose  # triton is not installed everywhere
+        from kgt_lightning.ops.key_graph.triton_graph import choose  # triton is not installed everywhere
 
         return KeyGraph(*choose(nodes, k))
     return KeyGraph(most_similar(nodes, k))

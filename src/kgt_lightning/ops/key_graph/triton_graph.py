@@ -15,8 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kgt_lightning.ops.triton_launch import Launch, alignment, dot_precision, next_power, rows
-from kgt_lightning.ops.triton_tiles import dot
+from kgt_lightning.ops.kernels.triton_launch import Launch, alignment, dot_precision, next_power, rows
+from kgt_lightning.ops.kernels.triton_tiles import dot
 
 RESIDENT = 1024
 """Nodes of a window up to which a program keeps all similarities of its rows in registers."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kgt_lightning.ops import KeyGraph, build_key_graph
-from kgt_lightning.ops.graph_forms import BLOCK, pack_bits, transpose
+from kgt_lightning.ops.key_graph.forms import BLOCK, pack_bits, transpose
 
 
 def unpack(bits):

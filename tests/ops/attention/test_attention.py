@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
-from kgt_lightning.ops import attention, available_implementations, build_key_graph, key_graph_attention, mask
+from kgt_lightning.ops import available_implementations, build_key_graph, key_graph_attention
+from kgt_lightning.ops.attention import dispatch as attention
+from kgt_lightning.ops.attention import mask
 
 FAST = [name for name in available_implementations() if name != "reference"]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 2e-2}

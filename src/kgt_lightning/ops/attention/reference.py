@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from kgt_lightning.ops.graph import KeyGraph
+from kgt_lightning.ops.key_graph.graph import KeyGraph
 
 
 def relative_position_index(window: int, device: torch.device | None = None) -> Tensor:

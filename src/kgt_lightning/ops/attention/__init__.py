@@ -1,0 +1,1 @@
+"""Key-Graph Attention: one function, several implementations."""

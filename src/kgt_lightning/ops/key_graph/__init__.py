@@ -1,0 +1,1 @@
+"""The Key-Graph: its constructor and the forms in which kernels read it."""
