@@ -1,6 +1,6 @@
 """Command: compile every Triton kernel ahead of time, for GPUs that need not be here, and tell what it takes of them.
 
-python -m kgt_lightning.kernel_proof [target ...] [head width ...]
+python -m kgt_lightning.benchmarks.compile_kernels [target ...] [head width ...]
 
 Prints a Markdown table: registers and shared memory on every target, bytes and operations of one launch, and the time
 that an A100 and an H100 need for them at least. Fails if a kernel spills registers or needs more shared memory than a
@@ -27,7 +27,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kgt_lightning.kernel_work import GPUS, Setting, least_time, work_of
+from kgt_lightning.benchmarks.roofline import GPUS, Setting, least_time, work_of
 from kgt_lightning.ops import KeyGraph
 from kgt_lightning.ops.attention.triton_attention import choose_schedule, plan_backward, plan_forward
 from kgt_lightning.ops.kernels.triton_launch import Launch

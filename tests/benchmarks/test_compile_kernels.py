@@ -9,8 +9,8 @@ import torch
 
 pytest.importorskip("triton")
 
-from kgt_lightning.kernel_proof import TARGETS, Usage, main, plan_launches, problems
-from kgt_lightning.kernel_work import GPUS, Setting, least_time, work_of
+from kgt_lightning.benchmarks.compile_kernels import TARGETS, Usage, main, plan_launches, problems
+from kgt_lightning.benchmarks.roofline import GPUS, Setting, least_time, work_of
 
 
 @pytest.mark.slow
@@ -18,7 +18,7 @@ from kgt_lightning.kernel_work import GPUS, Setting, least_time, work_of
 def test_kernels_fit(target):
     """In a process of its own: here triton may have been imported for its interpreter, which compiles nothing."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "kgt_lightning.kernel_proof", target]
+    command = [sys.executable, "-m", "kgt_lightning.benchmarks.compile_kernels", target]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for dtype in ("fp32", "fp16", "bf16"):

@@ -85,7 +85,7 @@ def least_time(work: Work, gpu: GPU) -> tuple[float, str]:
 
 
 def work_of(kernel: str, setting: Setting) -> Work:
-    """Work of the kernel of that name, as :func:`kgt_lightning.kernel_proof.plan_launches` calls it."""
+    """Work of the kernel of that name, as :func:`kgt_lightning.benchmarks.compile_kernels.plan_launches` calls it."""
     item = torch.finfo(setting.dtype).bits // 8
     rows = setting.windows * setting.heads * setting.num_nodes
     row = setting.width * item
