@@ -141,9 +141,9 @@ def trained(tiny: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def process_environment() -> dict[str, str]:
-    """Variables for processes of a test: one thread each, and the callbacks that test files define can be named."""
-    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+def process_environment(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Variables for processes of a test: one thread each, and the callbacks that its file defines can be named."""
+    paths = [str(request.path.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from kgt_lightning import analyze as reach
+from kgt_lightning import analyze
 from kgt_lightning.images.files import Picture, read_image, write_image
 
 
@@ -17,7 +17,7 @@ def photograph(photo, tmp_path):
 
 
 def read_table(tmp_path):
-    with (tmp_path / "out/reach.csv").open() as stream:
+    with (tmp_path / "out/analyze.csv").open() as stream:
         return list(csv.DictReader(stream))
 
 
@@ -27,7 +27,7 @@ def test_models_are_compared_in_one_table_and_drawn(run_command, trained, photog
         shutil.copy(trained, tmp_path / run / "checkpoints/best.ckpt")
     both = ",".join(f"{run}/checkpoints/best.ckpt" for run in ("first", "second"))
     arguments = (f"checkpoint=[{both}]", f"input={photograph}", "size=32", "grid=2", "hydra.run.dir=out")
-    code, output, errors = run_command(reach.main, *arguments)
+    code, output, errors = run_command(analyze.main, *arguments)
     assert code == 0, errors
     assert "first" in output and "by chance" in output
     first, second = read_table(tmp_path)
@@ -40,7 +40,7 @@ def test_models_are_compared_in_one_table_and_drawn(run_command, trained, photog
     for name in ("neighbours", "statistics", "influence"):
         picture = read_image(tmp_path / "out/first" / f"{name}.png").pixels
         assert picture.std() > 0.05, f"{name}.png is empty"
-    assert (tmp_path / "out/reach.md").read_text().count("\n") == 4
+    assert (tmp_path / "out/analyze.md").read_text().count("\n") == 4
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,6 @@ def test_models_are_compared_in_one_table_and_drawn(run_command, trained, photog
 def test_mistakes_are_said_in_one_line(run_command, trained, photograph, tmp_path, change, expected):
     write_image(tmp_path / "gray.png", Picture(pixels=torch.rand(1, 16, 16)))
     settings = {"checkpoint": str(trained), "input": str(photograph)} | change
-    code, _, errors = run_command(reach.main, *(f"{key}={value.format(trained)}" for key, value in settings.items()))
+    code, _, errors = run_command(analyze.main, *(f"{key}={value.format(trained)}" for key, value in settings.items()))
     assert code == 2
     assert expected in errors.strip().splitlines()[-1]

@@ -110,7 +110,7 @@ def run_names(checkpoints: Sequence[Path]) -> list[str]:
     return names
 
 
-@command("reach")
+@command("analyze")
 def main(config: DictConfig) -> None:
     """Command-line entry."""
     given = list(config.checkpoint) if isinstance(config.checkpoint, ListConfig) else [config.checkpoint]
@@ -136,8 +136,8 @@ def main(config: DictConfig) -> None:
 
 
 def _write(rows: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Write the table as reach.csv and reach.md, and show it."""
-    with (folder / "reach.csv").open("w", newline="") as stream:
+    """Write the table as analyze.csv and analyze.md, and show it."""
+    with (folder / "analyze.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -147,7 +147,7 @@ def _write(rows: Sequence[dict[str, Any]], folder: Path) -> None:
         for row in rows
     ]
     lines = [titles, ["---", *("---:" for _ in titles[1:])], *cells]
-    (folder / "reach.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    (folder / "analyze.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
     table = Table(*titles, title="mean distances in pixels", title_justify="left")
     for line in cells:
         table.add_row(*line)

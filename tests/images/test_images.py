@@ -8,7 +8,7 @@ import torch
 
 from kgt_lightning.images.files import gray, luma, modcrop, quantise, to_uint8
 
-REFERENCE = Path(__file__).parent / "data/reference"
+REFERENCE = Path(__file__).parents[1] / "data/reference"
 
 
 @pytest.mark.parametrize("name", ["color_a", "color_b_odd"])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from kgt_lightning.images.files import imresize, modcrop, read_image, to_uint8
 
-REFERENCE = Path(__file__).parent / "data" / "reference"
+REFERENCE = Path(__file__).parents[1] / "data" / "reference"
 CASES = json.loads((REFERENCE / "imresize" / "imresize.json").read_text())
 
 

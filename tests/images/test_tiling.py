@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from kgt_lightning.images.files import to_uint8
 from kgt_lightning.images.tiling import pad_to_multiple, restore_tiled, tile_starts
 
-GOLDEN = json.loads((Path(__file__).parent / "data/reference/padding/padding.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[1] / "data/reference/padding/padding.json").read_text())
 RULES = {"swinir": "swinir", "restormer": "reflect", "grl": "grl"}
 
 

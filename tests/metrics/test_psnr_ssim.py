@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 
 from kgt_lightning.metrics.psnr_ssim import describe_protocol, psnr, psnr_b, ssim, ssim_3d
 
-CASES = json.loads((Path(__file__).parent / "data/reference/metrics/metrics.json").read_text())
+CASES = json.loads((Path(__file__).parents[1] / "data/reference/metrics/metrics.json").read_text())
 METRICS = [psnr, psnr_b, ssim, ssim_3d]
 FAMILY = {"swinir": "basicsr", "grl": "grl"}
 # the grl reference computes in float32 with a window rounded to six digits

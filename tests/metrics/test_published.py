@@ -10,7 +10,7 @@ from rich.console import Console
 
 from kgt_lightning.metrics.published import ALIASES, comparison, match_psnr, match_ssim, published
 
-ROWS = list(csv.DictReader(files("kgt_lightning").joinpath("published.csv").read_text().splitlines()))
+ROWS = list(csv.DictReader(files("kgt_lightning.metrics").joinpath("published.csv").read_text().splitlines()))
 
 
 class Column(NamedTuple):

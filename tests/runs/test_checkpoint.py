@@ -28,6 +28,18 @@ def test_a_checkpoint_alone_gives_the_module(trained):
         torch.testing.assert_close(value, checkpoint.state[name], rtol=0, atol=0)
 
 
+def test_a_checkpoint_of_before_names_classes_that_have_moved(forged):
+    def name_as_before(config):
+        config["module"]["optim"]["_target_"] = "kgt_lightning.optim.AdamW"
+        config["module"]["optim"]["schedule"]["_target_"] = "kgt_lightning.optim.Cosine"
+        config["module"]["scoring"]["_target_"] = "kgt_lightning.scoring.Scoring"
+
+    checkpoint = load_checkpoint(forged(name_as_before))
+
+    assert checkpoint.config.module.optim.schedule._target_ == "kgt_lightning.training.optim.Cosine"
+    checkpoint.module()
+
+
 def test_settings_can_be_changed(trained):
     checkpoint = load_checkpoint(trained)
     checkpoint.change({"model": {"k": 4}, "module": {"scoring": {"protocol": "grl"}}, "data": {"sigma": [15, 50]}})

@@ -14,7 +14,7 @@ from kgt_lightning import train
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.runs.loggers import AppendingCSV, readable_name
 
-WANDB = Path(__file__).parents[1] / "experiments" / "wandb"
+WANDB = Path(__file__).parents[2] / "experiments" / "wandb"
 
 
 def test_rows_are_appended_also_by_a_later_logger(tmp_path):

@@ -1,6 +1,5 @@
 """Searches go on where they were left, propose what they would have proposed, and say how every trial stands."""
 
-import importlib
 import json
 import math
 import os
@@ -15,11 +14,11 @@ from pathlib import Path
 import optuna
 import pytest
 from filelock import FileLock
-from hydra.core.plugins import Plugins
 from lightning.pytorch.callbacks import Callback
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from kgt_lightning.runs.record import read_record, write_record
+from kgt_lightning.sweeps import sweeper
 from kgt_lightning.sweeps.search import BEST, STUDY, Search
 from kgt_lightning.train import main
 from kgt_lightning.training.pruning import NAME, storage_in
@@ -216,9 +215,7 @@ def test_mistakes_are_said_in_one_line_and_leave_nothing(run_command, tmp_path, 
 
 
 def test_without_optuna_the_extra_is_named(run_command, monkeypatch):
-    Plugins.instance()  # loads the plugins; later it would load them over what is set here
-    plugin = importlib.import_module("hydra_plugins.kgt_lightning_sweeper")
-    monkeypatch.setattr(plugin, "find_spec", lambda name: None)
+    monkeypatch.setattr(sweeper, "find_spec", lambda name: None)
     code, _, error = run_command(main, "-m", "hydra/sweeper=optuna", "model.k=choice(4,8)")
     assert code == 2
     assert error.strip().splitlines()[-1] == (

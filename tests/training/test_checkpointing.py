@@ -72,7 +72,7 @@ def whole(tiny, tmp_path_factory):
 @pytest.fixture
 def command(tiny_arguments, monkeypatch):
     """A training in a process of its own."""
-    paths = [*map(str, (Path(__file__).parent, Path(__file__).parents[1] / "src")), os.environ.get("PYTHONPATH", "")]
+    paths = [*map(str, (Path(__file__).parent, Path(__file__).parents[2] / "src")), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 

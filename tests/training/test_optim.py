@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 
 from kgt_lightning.training.optim import AdamW, ConstantThenCosine, Cosine, MultiStep
 
-PUBLISHED = json.loads((Path(__file__).parent / "data/reference/schedules/schedules.json").read_text())
+PUBLISHED = json.loads((Path(__file__).parents[1] / "data/reference/schedules/schedules.json").read_text())
 
 
 def factors(schedule, max_steps):

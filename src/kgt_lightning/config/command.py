@@ -25,8 +25,8 @@ from kgt_lightning.system.files import LAST, PREVIOUS
 
 log = logging.getLogger(__name__)
 
-_PACKAGED = Path(__file__).parent / "conf"
-CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
+_PACKAGED = Path(__file__).parents[1] / "conf"
+CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
 """The configuration: inside an installed package, or beside src/ in a checkout."""
 
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"

@@ -5,7 +5,7 @@ Of its columns say how a number was computed:
 
 | column    | values                                                                                               |
 |-----------|------------------------------------------------------------------------------------------------------|
-| family    | swinir, grl (see :mod:`kgt_lightning.metrics.psnr_ssim`: decides whether Y is rounded), unknown                |
+| family    | swinir, grl (see :mod:`.psnr_ssim`: decides whether Y is rounded), unknown                           |
 | colour    | rgb (all channels, of gray images the only one), y, unknown                                          |
 | crop      | border pixels that were not scored, unknown                                                          |
 | ssim_form | valid, zero-padded, 3-D, unknown                                                                     |
@@ -231,7 +231,7 @@ def _canonical(test_set: str) -> str:
 
 @cache
 def _rows() -> tuple[Published, ...]:
-    lines = files("kgt_lightning").joinpath("published.csv").read_text(encoding="utf-8").splitlines()
+    lines = files("kgt_lightning.metrics").joinpath("published.csv").read_text(encoding="utf-8").splitlines()
     return tuple(_row(fields) for fields in csv.DictReader(lines))
 
 

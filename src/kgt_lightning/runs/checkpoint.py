@@ -19,6 +19,13 @@ INSTANTIATED = ("model", "module", "data")
 """Sections of the configuration that objects are made from."""
 
 
+MOVED = {
+    "kgt_lightning.optim": "kgt_lightning.training.optim",
+    "kgt_lightning.scoring": "kgt_lightning.metrics.scoring",
+}
+"""Modules that checkpoints of earlier versions name, and where their classes are now."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """What was saved in training."""
@@ -121,6 +128,7 @@ def load_checkpoint(path: str | Path, *, key: str = "checkpoint") -> Checkpoint:
         or not {"state_dict", "global_step"} <= content.keys()
     ):
         raise ValueError(f"{key}={path} carries no configuration: it was not written by {PACKAGE}.train")
+    config = {key: _with_new_names(value) for key, value in config.items()}
     for name, value in _leaves({section: config[section] for section in INSTANTIATED}):
         # It was resolved when it was saved; what would be looked up now could become a target.
         if isinstance(value, str) and "${" in value:
@@ -130,6 +138,18 @@ def load_checkpoint(path: str | Path, *, key: str = "checkpoint") -> Checkpoint:
     return Checkpoint(
         path=path, config=OmegaConf.create(config), state=content["state_dict"], step=content["global_step"]
     )
+
+
+def _with_new_names(node: Any) -> Any:
+    """The configuration with the classes of :data:`MOVED` under their present names."""
+    if isinstance(node, Mapping):
+        return {key: _new_name(value) if key == "_target_" else _with_new_names(value) for key, value in node.items()}
+    return [_with_new_names(value) for value in node] if isinstance(node, list) else node
+
+
+def _new_name(target: Any) -> Any:
+    module_name, _, name = str(target).rpartition(".")
+    return f"{MOVED[module_name]}.{name}" if module_name in MOVED else target
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

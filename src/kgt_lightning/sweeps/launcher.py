@@ -1,33 +1,24 @@
-"""Hydra's launchers for ``train -m``; Hydra finds its plugins in this package and in no other."""
+"""Hydra's launchers for ``train -m``: each job in a process of its own here, or as a job of SLURM."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-if TYPE_CHECKING:
-    from kgt_lightning.sweeps.ledger import Job
-
-
-@dataclass
-class OwnProcessConf:
-    """Settings, in conf/ as ``hydra/launcher: own_process``."""
-
-    _target_: str = "hydra_plugins.kgt_lightning_launcher.OwnProcessLauncher"
-    at_once: int = 1
-    trials: bool = False
-
-
-ConfigStore.instance().store(group="hydra/launcher", name="own_process", node=OwnProcessConf, provider="kgt_lightning")
+from kgt_lightning.config.command import FULL_ERROR
+from kgt_lightning.runs.record import is_shaping
+from kgt_lightning.sweeps.ledger import Job
+from kgt_lightning.sweeps.local import run_here, run_sweep, show, what_is_missing
+from kgt_lightning.sweeps.slurm import run_on_slurm
+from kgt_lightning.training.pruning import SECTION
 
 
 class RecordedLauncher(Launcher):
@@ -46,16 +37,11 @@ class RecordedLauncher(Launcher):
         """Raise a ValueError if a setting is wrong."""
 
     @abstractmethod
-    def run(self, jobs: "Sequence[Job]") -> None:
+    def run(self, jobs: Sequence[Job]) -> None:
         """Run jobs to their ends, so that their records tell how they ended."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; the result of one that is not finished is an error that says what is missing."""
-        # Hydra imports this file at the start of every command.
-        from kgt_lightning.runs.record import is_shaping
-        from kgt_lightning.sweeps.local import run_sweep, show, what_is_missing
-        from kgt_lightning.training.pruning import SECTION
-
         self.check()
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
@@ -113,10 +99,8 @@ class OwnProcessLauncher(RecordedLauncher):
         if not isinstance(self.at_once, int) or self.at_once < 1:
             raise ValueError(f"hydra.launcher.at_once={self.at_once} must be a whole number of at least 1")
 
-    def run(self, jobs: "Sequence[Job]") -> None:
+    def run(self, jobs: Sequence[Job]) -> None:
         """Run jobs on this machine."""
-        from kgt_lightning.sweeps.local import run_here
-
         run_here(jobs, at_once=self.at_once)
 
 
@@ -158,11 +142,8 @@ class SlurmLauncher(RecordedLauncher):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"trainer.{key}={value}: SLURM has to be told how many, as a number of at least 1")
 
-    def run(self, jobs: "Sequence[Job]") -> None:
+    def run(self, jobs: Sequence[Job]) -> None:
         """Submit jobs, and wait for them."""
-        from kgt_lightning.config.command import FULL_ERROR
-        from kgt_lightning.sweeps.slurm import run_on_slurm
-
         parameters = {
             "name": self.name,
             "nodes": self.nodes,

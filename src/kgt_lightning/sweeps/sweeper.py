@@ -1,4 +1,4 @@
-"""Hydra's sweeper for searches, ``train -m hydra/sweeper=optuna``; Hydra finds its plugins in this package alone."""
+"""Hydra's sweeper for searches: ``train -m hydra/sweeper=optuna``."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -10,6 +10,10 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from kgt_lightning.config.errors import one_line
+from kgt_lightning.config.schema import check_types
+from kgt_lightning.runs.record import config_key
 
 
 class OptunaSweeper(Sweeper):
@@ -44,10 +48,6 @@ class OptunaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the launcher."""
-        # Hydra imports this file at the start of every command.
-        from kgt_lightning.config.errors import one_line
-        from kgt_lightning.config.schema import check_types
-
         if find_spec("optuna") is None:
             raise ValueError("hydra/sweeper=optuna needs Optuna: pip install 'kgt-lightning[search]'")
         try:
@@ -73,11 +73,12 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the search to its end."""
-        from kgt_lightning.config.schema import check_types
-        from kgt_lightning.runs.record import config_key
+        # Optuna is optional.
         from kgt_lightning.sweeps.search import Search
         from kgt_lightning.sweeps.spaces import corners, read_space
 
+        assert self.config is not None and self.launcher is not None, "setup comes first"
+        launcher = self.launcher
         parser = OverridesParser.create(config_loader=self.loader)
         params = [f"{key}={value}" for key, value in self.params.items()]
         # Of several arguments for the same key the last counts.
@@ -92,7 +93,7 @@ class OptunaSweeper(Sweeper):
         folder = Path(self.config.hydra.sweep.dir)
 
         def launch(trials: Sequence[Sequence[str]], first: int) -> list[Path]:
-            jobs = self.launcher.launch([[*fixed, *each] for each in trials], initial_job_idx=first)
+            jobs = launcher.launch([[*fixed, *each] for each in trials], initial_job_idx=first)
             return [Path(job.hydra_cfg.hydra.runtime.output_dir) for job in jobs]  # type: ignore[union-attr]
 
         Search(
@@ -109,6 +110,7 @@ class OptunaSweeper(Sweeper):
         ).run(launch)
 
     def _composed(self, arguments: Sequence[str]) -> DictConfig:
+        assert self.config is not None, "setup comes first"
         config = self.loader.load_sweep_config(self.config, list(arguments)).copy()
         OmegaConf.set_struct(config, False)
         config.pop("hydra")

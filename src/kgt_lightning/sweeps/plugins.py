@@ -1,0 +1,16 @@
+"""The launchers and the sweeper, made known to Hydra."""
+
+from hydra.core.plugins import Plugins
+
+from kgt_lightning.sweeps.launcher import OwnProcessLauncher, SlurmLauncher
+from kgt_lightning.sweeps.sweeper import OptunaSweeper
+
+NAMESPACE = "hydra_plugins.kgt_lightning"
+"""Hydra refuses a launcher or sweeper whose name does not begin with hydra_plugins; no such package is needed."""
+
+
+def register_plugins() -> None:
+    """Let ``hydra/launcher`` and ``hydra/sweeper`` name the classes as members of :data:`NAMESPACE`."""
+    for plugin in (OwnProcessLauncher, SlurmLauncher, OptunaSweeper):
+        plugin.__module__ = NAMESPACE
+        Plugins.instance().register(plugin)
