@@ -73,7 +73,7 @@ def test_one_job_is_named_after_all_that_shapes_it(run_command, monkeypatch, arg
         given.extend(swept)
         return []
 
-    monkeypatch.setattr("kgt_lightning.sweeps.local.run_sweep", keep)
+    monkeypatch.setattr("kgt_lightning.sweeps.launcher.run_sweep", keep)
     run_command(main, "-m", *arguments)
     assert [job_name(each) for each in given] == names
 

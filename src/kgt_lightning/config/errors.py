@@ -60,7 +60,8 @@ def _unknown_key(key: str, config: DictConfig) -> str:
     """Which keys are meant, or at least known: the same name elsewhere, a similar one, all of the section."""
     parent, _, leaf = key.rpartition(".")
     section = OmegaConf.select(config, parent) if parent else config
-    if isinstance(section, DictConfig) and "_target_" in section:
+    # Launchers and sweepers are named to Hydra by names that cannot be imported; their files leave no key out.
+    if isinstance(section, DictConfig) and "_target_" in section and not key.startswith("hydra."):
         target = get_object(section["_target_"])
         if leaf in inspect.signature(target).parameters:
             return f"{key} is left to its default by the file: set it with +{key}=<value>"

@@ -11,6 +11,7 @@ NAMESPACE = "hydra_plugins.kgt_lightning"
 
 def register_plugins() -> None:
     """Let ``hydra/launcher`` and ``hydra/sweeper`` name the classes as members of :data:`NAMESPACE`."""
+    plugins = Plugins.instance()
     for plugin in (OwnProcessLauncher, SlurmLauncher, OptunaSweeper):
-        plugin.__module__ = NAMESPACE
-        Plugins.instance().register(plugin)
+        plugins.register(plugin)
+        plugins.class_name_to_class[f"{NAMESPACE}.{plugin.__name__}"] = plugin

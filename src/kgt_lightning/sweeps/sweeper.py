@@ -51,7 +51,8 @@ class OptunaSweeper(Sweeper):
         if find_spec("optuna") is None:
             raise ValueError("hydra/sweeper=optuna needs Optuna: pip install 'kgt-lightning[search]'")
         try:
-            check_types(OmegaConf.create({"hydra": {"sweeper": config.hydra.sweeper}}))
+            target = f"{__name__}.{type(self).__name__}"
+            check_types(OmegaConf.create({"hydra": {"sweeper": {**config.hydra.sweeper, "_target_": target}}}))
         except ImportError as error:
             raise ValueError(f"hydra.sweeper: {one_line(error)}") from error
         for name in ("n_trials", "n_jobs"):
