@@ -1,6 +1,6 @@
 # %% [markdown]
 # # Whom does a patch look at?
-# The Key-Graph of a photograph: the k nodes of a window that are most similar to a chosen one.
+# The Key-Graph of a image: the k nodes of a window that are most similar to a chosen one.
 # Run as a script, or open it as a notebook (`jupytext --to ipynb notebooks/key_graph.py`).
 
 # %%
@@ -26,7 +26,7 @@ graph = build_key_graph(torch.nn.functional.normalize(nodes, dim=-1), k=64)
 
 # %%
 def neighbours(node: int) -> Tensor:
-    """The photograph, all but the neighbours of the node darkened."""
+    """The image, all but the neighbours of the node darkened."""
     kept = torch.zeros(WINDOW**2)
     kept[graph.index[0, node].long()] = 1
     kept = kept.view(1, WINDOW, WINDOW).repeat_interleave(PATCH, 1).repeat_interleave(PATCH, 2)

@@ -1,4 +1,4 @@
-"""Photographs and reference data that several tests use, nothing is downloaded; Triton without a GPU."""
+"""Images and reference data that several tests use, nothing is downloaded; Triton without a GPU."""
 
 import os
 import subprocess
@@ -58,7 +58,7 @@ def read_reference() -> Callable[[str], Tensor]:
 
 @pytest.fixture(scope="session")
 def photo() -> Tensor:
-    """A photograph, [1, 3, 300, 451] in [0, 1]."""
+    """A image, [1, 3, 300, 451] in [0, 1]."""
     return torch.from_numpy(skimage.data.chelsea()).permute(2, 0, 1)[None].float() / 255
 
 

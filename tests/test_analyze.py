@@ -11,7 +11,7 @@ from kgt_lightning.images.files import Picture, read_image, write_image
 
 
 @pytest.fixture
-def photograph(photo, tmp_path):
+def entry(photo, tmp_path):
     write_image(tmp_path / "photo.png", Picture(pixels=photo[0, :, 100:140, 100:140]))
     return tmp_path / "photo.png"
 
@@ -21,12 +21,12 @@ def read_table(tmp_path):
         return list(csv.DictReader(stream))
 
 
-def test_models_are_compared_in_one_table_and_drawn(run_command, trained, photograph, tmp_path):
+def test_models_are_compared_in_one_table_and_drawn(run_command, trained, entry, tmp_path):
     for run in ("first", "second"):
         (tmp_path / run / "checkpoints").mkdir(parents=True)
         shutil.copy(trained, tmp_path / run / "checkpoints/best.ckpt")
     both = ",".join(f"{run}/checkpoints/best.ckpt" for run in ("first", "second"))
-    arguments = (f"checkpoint=[{both}]", f"input={photograph}", "size=32", "grid=2", "hydra.run.dir=out")
+    arguments = (f"checkpoint=[{both}]", f"input={entry}", "size=32", "grid=2", "hydra.run.dir=out")
     code, output, errors = run_command(analyze.main, *arguments)
     assert code == 0, errors
     assert "first" in output and "by chance" in output
@@ -52,9 +52,9 @@ def test_models_are_compared_in_one_table_and_drawn(run_command, trained, photog
         ({"checkpoint": "missing.ckpt"}, "does not exist"),
     ],
 )
-def test_mistakes_are_said_in_one_line(run_command, trained, photograph, tmp_path, change, expected):
+def test_mistakes_are_said_in_one_line(run_command, trained, entry, tmp_path, change, expected):
     write_image(tmp_path / "gray.png", Picture(pixels=torch.rand(1, 16, 16)))
-    settings = {"checkpoint": str(trained), "input": str(photograph)} | change
+    settings = {"checkpoint": str(trained), "input": str(entry)} | change
     code, _, errors = run_command(analyze.main, *(f"{key}={value.format(trained)}" for key, value in settings.items()))
     assert code == 2
     assert expected in errors.strip().splitlines()[-1]

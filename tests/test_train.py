@@ -146,7 +146,7 @@ def test_only_what_must_differ_begins_anew(tiny, trained, tmp_path, caplog, argu
     config = tiny(tmp_path, *arguments)
     module = instantiate(config.module)
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    command.begin_with(load_checkpoint(trained), module, config)
+    command.load_pretrained(load_checkpoint(trained), module, config)
     given = torch.load(trained, weights_only=True)["state_dict"]
     for name, value in module.state_dict().items():
         expected = before if any(f".{part}." in name for part in left) else given
@@ -183,7 +183,7 @@ def test_weights_that_cannot_be_begun_with_are_named(
         ["data.channels=1", "model.train_k=[2,4]"],
         ["trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2"],
         ["callbacks.ema=null", "callbacks.panels=null", "callbacks.speed=null"],
-        ["data.patch=64", "model.attention=mask"],  # photographs smaller than the patch
+        ["data.patch=64", "model.attention=mask"],  # images smaller than the patch
         ["logger=tensorboard"],
     ],
     ids=" ".join,

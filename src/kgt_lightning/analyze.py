@@ -32,7 +32,7 @@ SHARES = (0.5, 0.9, 0.99)
 log = logging.getLogger(__name__)
 
 
-def look(
+def analyze_image(
     module: RestorationModule,
     image: Tensor,
     graphs: Sequence[StageGraph],
@@ -129,7 +129,9 @@ def main(config: DictConfig) -> None:
         part = central_part(module.network_input(picture), max(config.size // multiple, 1) * multiple)
         image = pad_to_multiple(part, multiple)
         graphs = graphs_of(module, image)
-        look(module, image, graphs, points=[(down, across) for down, across in config.points], folder=folder / name)
+        analyze_image(
+            module, image, graphs, points=[(down, across) for down, across in config.points], folder=folder / name
+        )
         rows.append({"run": name, **measure(module, image, graphs, grid=config.grid)})
         log.info("pictures of %s are in %s", name, folder / name)
     _write(rows, folder)

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from kgt_lightning.benchmarks.attention import bench_attention
 from kgt_lightning.benchmarks.data import bench_data
 from kgt_lightning.benchmarks.graph import bench_graph
-from kgt_lightning.benchmarks.measure import refuse_to_swap
+from kgt_lightning.benchmarks.measure import limit_memory
 from kgt_lightning.benchmarks.model import bench_model
 from kgt_lightning.benchmarks.report import show, write
 from kgt_lightning.config.command import command
@@ -63,7 +63,7 @@ def main(config: DictConfig) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     if device.type == "cpu":
-        refuse_to_swap()
+        limit_memory()
     rows = []
     for row in measure(config, device):
         rows.append(row)

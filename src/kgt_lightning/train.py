@@ -22,7 +22,7 @@ from kgt_lightning.runs.curves import draw_curves
 from kgt_lightning.runs.loggers import cut_logs, finishing, log_results
 from kgt_lightning.runs.record import recording
 from kgt_lightning.runs.results import run_test
-from kgt_lightning.sweeps.ledger import go_on, read_score
+from kgt_lightning.sweeps.ledger import read_score, should_run
 from kgt_lightning.sweeps.plugins import register_plugins
 from kgt_lightning.system.files import newest_intact
 from kgt_lightning.training.callbacks import ConfigInCheckpoint
@@ -55,14 +55,14 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
         resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         last = last_checkpoint(config, folder)
         # A run that goes on has weights of its own.
-        given = load_checkpoint(config.weights, key="weights") if config.weights and not last else None
+        pretrained = load_checkpoint(config.weights, key="weights") if config.weights and not last else None
 
         lightning.seed_everything(config.seed, workers=True, verbose=False)
         data: RestorationData = instantiate(config.data)
-        data.find_photographs()
+        data.scan()
         module: RestorationModule = instantiate(config.module)
-        if given:
-            begin_with(given, module, config)
+        if pretrained:
+            load_pretrained(pretrained, module, config)
         trainer = make_trainer(config, resolved)
         check_strategy(trainer)
         cut_logs(trainer.loggers, step=last.step if last else 0)
@@ -163,19 +163,19 @@ def last_checkpoint(config: DictConfig, folder: Path) -> Checkpoint | None:
     return last
 
 
-def begin_with(given: Checkpoint, module: RestorationModule, config: DictConfig) -> None:
+def load_pretrained(pretrained: Checkpoint, module: RestorationModule, config: DictConfig) -> None:
     """Give the module of a new run the weights of another one, averaged where that kept an average.
 
     Raises:
         ValueError: if that run's backbone is another one.
 
     """
-    difference = _difference(_plain(given.config.module.backbone), _plain(config.module.backbone))
+    difference = _difference(_plain(pretrained.config.module.backbone), _plain(config.module.backbone))
     try:
-        keep = given.give_weights(module)
+        keep = pretrained.load_pretrained(module)
     except ValueError as error:
-        raise ValueError(f"weights={given.path} is of another model: {difference} ({error})") from error
-    log.info("beginning with the weights of %s, which did %d steps", given.path, given.step)
+        raise ValueError(f"weights={pretrained.path} is of another model: {difference} ({error})") from error
+    log.info("beginning with the weights of %s, which did %d steps", pretrained.path, pretrained.step)
     if difference:
         log.info("its model had other settings: %s", difference)
     if keep:
@@ -198,7 +198,7 @@ def main(config: DictConfig) -> float | None:
     """Command-line entry."""
     hydra = HydraConfig.get()
     folder = Path(config.run_dir)
-    if hydra.mode is RunMode.MULTIRUN and not go_on(config, folder):
+    if hydra.mode is RunMode.MULTIRUN and not should_run(config, folder):
         return read_score(folder)
     return train(config, overrides=hydra.overrides.task)
 

@@ -54,8 +54,8 @@ def test_lack_of_memory_is_recorded():
 
 LIMIT = """
 import torch
-from kgt_lightning.benchmarks.measure import refuse_to_swap
-refuse_to_swap()
+from kgt_lightning.benchmarks.measure import limit_memory
+limit_memory()
 try:
     torch.empty(2**41, dtype=torch.uint8)  # Linux would promise it, and kill the process when it is used
 except RuntimeError as error:

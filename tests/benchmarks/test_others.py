@@ -75,7 +75,7 @@ def test_a_wrong_model_is_not_timed(monkeypatch):
 
 
 def test_data_rows(tmp_path):
-    options = {"root": None, "train": [], "test": None, "usual_test": {3: []}, "channels": 3, "patch": 16, "seed": 0}
+    options = {"root": None, "train": [], "test": None, "default_test": {3: []}, "channels": 3, "patch": 16, "seed": 0}
     options |= {"degraded": None, "clean": None, "repeat_gray": False, "protocol": "swinir", "modulo": {"swinir": 1}}
     options |= {"batch_size": 4, "validation_images": 1, "validation_size": 32, "cache_dir": str(tmp_path)}
     make = partial(DenoiseData, sigma=25, test_sigma=None, **options)

@@ -11,9 +11,9 @@ def noise(sigma):
     return GaussianNoise(sigma=Sigma(training=sigma, test=None), protocol="swinir")
 
 
-def whole(photographs, *, degrade=None, scale=1, modulo=1, grid=1, largest=None):
+def whole(entries, *, degrade=None, scale=1, modulo=1, grid=1, largest=None):
     return WholeImages(
-        photographs=photographs,
+        entries=entries,
         degrade=degrade,
         scale=scale,
         modulo=modulo,
@@ -25,11 +25,11 @@ def whole(photographs, *, degrade=None, scale=1, modulo=1, grid=1, largest=None)
 
 @pytest.fixture
 def patches(photo_root, tmp_path):
-    photographs = folder_set(photo_root / "BSD400", channels=3).photographs
+    entries = folder_set(photo_root / "BSD400", channels=3).entries
 
     def make(patch=16, seed=0, sigma=0):
         return Patches(
-            photographs=photographs,
+            entries=entries,
             degradation=noise(sigma),
             channels=3,
             patch=patch,
@@ -50,10 +50,10 @@ def test_a_sample_is_the_same_whenever_asked_for(patches):
     assert not torch.equal(first[7][1], patches(seed=1, sigma=25)[7][1])
 
 
-def test_patches_are_parts_of_photographs_in_all_eight_positions(patches, photo_root):
-    photographs = [each.clean.read().numpy() for each in folder_set(photo_root / "BSD400", channels=3).photographs]
+def test_patches_are_parts_of_images_in_all_eight_positions(patches, photo_root):
+    entries = [each.clean.read().numpy() for each in folder_set(photo_root / "BSD400", channels=3).entries]
     known = {}
-    for image in photographs:
+    for image in entries:
         for top in range(image.shape[1] - 7):
             for left in range(image.shape[2] - 7):
                 crop = image[:, top : top + 8, left : left + 8]
@@ -68,7 +68,7 @@ def test_patches_are_parts_of_photographs_in_all_eight_positions(patches, photo_
     assert turns == set(range(8))
 
 
-def test_photographs_smaller_than_the_patch_are_mirrored(patches):
+def test_images_smaller_than_the_patch_are_mirrored(patches):
     degraded, clean = patches(patch=150)[0]
     assert degraded.shape == clean.shape == (3, 150, 150)
     assert len(clean.flatten(1).unique(dim=1).T) > 500
@@ -87,12 +87,12 @@ def test_the_processes_share_each_step(processes):
 
 
 def test_whole_images_are_degraded_the_same_way_at_every_call():
-    photographs = bundled_set("bundled", ["chelsea"], channels=1).photographs
+    entries = bundled_set("bundled", ["chelsea"], channels=1).entries
     degrade = noise(25).test_settings()["sigma=25"]
-    images = whole(photographs, degrade=degrade)
+    images = whole(entries, degrade=degrade)
     sample = images[0]
     assert sample.clean.shape == (1, 300, 451)
     assert sample.name == "chelsea"
     assert torch.equal(sample.degraded, images[0].degraded)
-    part = whole(photographs, degrade=degrade, largest=100)[0]
+    part = whole(entries, degrade=degrade, largest=100)[0]
     assert torch.equal(part.clean, sample.clean[:, 100:200, 175:275])

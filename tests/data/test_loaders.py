@@ -20,7 +20,7 @@ def data(photo_root, tmp_path):
             "degraded": None,
             "clean": None,
             "test": None,
-            "usual_test": {3: ["CBSD68"], 1: ["Set12", "BSD68"]},
+            "default_test": {3: ["CBSD68"], 1: ["Set12", "BSD68"]},
             "channels": 3,
             "repeat_gray": False,
             "protocol": "swinir",
@@ -44,7 +44,7 @@ def names(data):
     return [str(each) for each in data.test_sets]
 
 
-def test_validation_and_training_share_no_photograph(data):
+def test_validation_and_training_share_no_image(data):
     for wanted, expected in ((1, 1), (8, 1)):
         train, held_out = data(validation_images=wanted).train_and_validation
         assert (len(train), len(held_out)) == (10 - expected, expected)
@@ -58,7 +58,7 @@ def test_test_sets_are_named_by_folder_and_setting(data):
     assert data(channels=1, test=["CBSD68"]).test_sets[TestSet("CBSD68", "sigma=25")][0].clean.shape[0] == 1
 
 
-def test_without_a_root_the_bundled_photographs_are_used(data):
+def test_without_a_root_the_bundled_images_are_used(data):
     bundled = data(root=None)
     train, held_out = bundled.train_and_validation
     assert (len(train), len(held_out)) == (8, 1)
@@ -75,29 +75,29 @@ def test_two_sets_of_one_name_are_not_mixed_up(data, photo_root, tmp_path):
     shutil.copytree(photo_root / "Set12", tmp_path / "other" / "Set12")
     both = data(channels=1, test=["Set12", str(tmp_path / "other" / "Set12")])
     with pytest.raises(ValueError, match=r"data\.test names two sets called Set12"):
-        both.find_photographs()
+        both.scan()
 
 
 @pytest.mark.parametrize("place", ["HR", "."])
-def test_small_versions_are_no_photographs_of_a_set(data, photo_root, tmp_path, place):
+def test_small_versions_are_no_images_of_a_set(data, photo_root, tmp_path, place):
     shutil.copytree(photo_root / "CBSD68", tmp_path / "Urban100" / place)
     shutil.copytree(photo_root / "CBSD68", tmp_path / "Urban100" / "LR_bicubic" / "X2")
     [(test_set, images)] = data(test=[str(tmp_path / "Urban100")]).test_sets.items()
     assert test_set == TestSet("Urban100", "sigma=25")
-    assert [each.name for each in images.photographs] == ["0", "1", "2"]
+    assert [each.name for each in images.entries] == ["0", "1", "2"]
 
 
 def test_an_empty_folder_is_named(data, tmp_path):
     (tmp_path / "BSD400").mkdir()
     with pytest.raises(ValueError, match="BSD400 holds no image"):
-        data(root=str(tmp_path)).find_photographs()
+        data(root=str(tmp_path)).scan()
 
 
-def test_one_photograph_is_not_enough(data, photo_root, tmp_path):
+def test_one_image_is_not_enough(data, photo_root, tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "a.png").write_bytes((photo_root / "BSD400" / "0.png").read_bytes())
     with pytest.raises(ValueError, match=r"data.train=\['one'\] .* two are the least"):
-        data(root=str(tmp_path), train=["one"]).find_photographs()
+        data(root=str(tmp_path), train=["one"]).scan()
 
 
 def test_a_file_that_cannot_be_read_is_named(data, photo_root, tmp_path):
@@ -143,17 +143,17 @@ def test_own_pairs_do_not_take_the_place_of_named_test_sets(data, pairs):
 def test_images_without_a_partner_are_named(data, pairs, tmp_path):
     (tmp_path / "clean" / "3.png").unlink()
     with pytest.raises(ValueError, match=r"degraded: 3 without a clean image in clean"):
-        data(**pairs).find_photographs()
+        data(**pairs).scan()
     (tmp_path / "degraded" / "3.png").unlink()
     (tmp_path / "degraded" / "7.png").unlink()
     with pytest.raises(ValueError, match=r"clean: 7 without a degraded image in degraded"):
-        data(**pairs).find_photographs()
+        data(**pairs).scan()
 
 
 def test_a_partner_of_another_size_is_named(data, pairs, tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "degraded" / "5.png")
     with pytest.raises(ValueError, match="5: its degraded image has 9 x 9 pixels, 45 x 48 are expected"):
-        data(**pairs).find_photographs()
+        data(**pairs).scan()
 
 
 def test_the_header_of_a_test_image_is_read_once_for_all_settings(data, monkeypatch):
@@ -161,7 +161,7 @@ def test_the_header_of_a_test_image_is_read_once_for_all_settings(data, monkeypa
     shape = FileSource.shape
     monkeypatch.setattr(FileSource, "shape", lambda self: [read.append(self.path.name), shape(self)][1])
     both = data(test=["CBSD68"], test_sigma=[15, 50])
-    both.find_photographs()
+    both.scan()
     assert len(set(both.test_versions.values())) == 1
     assert list(both.test_versions) == list(both.test_sets)
     assert sorted(read) == ["0.png", "1.png", "2.png"]
@@ -175,8 +175,8 @@ def test_half_a_pair_of_folders_is_not_enough(data, pairs):
 def test_a_gray_file_in_a_colour_set_is_named(data, photo_root):
     colour = data(test=["Set12"])
     with pytest.raises(ValueError, match=r"Set12/0\.png is gray in a colour set: convert it to RGB"):
-        colour.find_photographs()
-    data(test=["Set12"], repeat_gray=True).find_photographs()
+        colour.scan()
+    data(test=["Set12"], repeat_gray=True).scan()
 
 
 def test_the_protocol_decides_how_test_images_are_cropped(data):

@@ -24,10 +24,10 @@ def pairs(folder, **arguments):
 
 def values(found):
     """Degraded and clean value of each pair."""
-    assert all(each.degraded is not None for each in found.photographs)
+    assert all(each.degraded is not None for each in found.entries)
     return {
         each.name: tuple(round(source.read().unique().item() * 255) for source in (each.degraded, each.clean))
-        for each in found.photographs
+        for each in found.entries
     }
 
 
@@ -36,7 +36,7 @@ def test_two_subfolders_are_a_set(tmp_path):
     found = pairs(tmp_path / "GoPro")
     assert found.name == "GoPro"
     assert values(found) == {"1": (0, 20), "2": (10, 30)}
-    assert [each.listed for each in found.photographs] == ["GoPro/input/1.png", "GoPro/input/2.png"]
+    assert [each.listed for each in found.entries] == ["GoPro/input/1.png", "GoPro/input/2.png"]
 
 
 def test_every_sequence_has_its_two_subfolders(tmp_path):
@@ -44,7 +44,7 @@ def test_every_sequence_has_its_two_subfolders(tmp_path):
     found = pairs(tmp_path / "GoPro")
     assert values(found) == {"a/1": (30, 40), "b/1": (10, 0)}
     assert list(values(found)) == ["a/1", "b/1"]
-    assert [each.listed for each in found.photographs] == ["GoPro/a/blur/1.png", "GoPro/b/blur/1.png"]
+    assert [each.listed for each in found.entries] == ["GoPro/a/blur/1.png", "GoPro/b/blur/1.png"]
 
 
 def test_names_of_partners_may_differ(tmp_path):
@@ -55,7 +55,7 @@ def test_names_of_partners_may_differ(tmp_path):
 
 def test_channels_are_those_asked_for(tmp_path):
     write(tmp_path, "input/1.png", "target/1.png")
-    [found] = pairs(tmp_path, channels=3, degraded_channels=1).photographs
+    [found] = pairs(tmp_path, channels=3, degraded_channels=1).entries
     assert (found.degraded.shape()[0], found.clean.shape()[0]) == (1, 3)
 
 

@@ -12,7 +12,7 @@ from kgt_lightning.data.pixel_cache import PixelCache
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two colour photographs and one below them."""
+    """Two colour images and one below them."""
     rng = np.random.default_rng(0)
     (tmp_path / "set" / "below").mkdir(parents=True)
     for name, size in (("a.png", (5, 7)), ("b.png", (6, 4)), ("below/a.png", (3, 3))):
@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 
 def cache(folder, *, channels=3):
-    sources = [each.clean for each in folder_set(folder, channels=channels).photographs]
+    sources = [each.clean for each in folder_set(folder, channels=channels).entries]
     return PixelCache(sources, channels=channels, folder=folder / "cache")
 
 
@@ -53,7 +53,7 @@ def test_gray_and_colour_do_not_share_a_cache(folder):
     assert cache(folder, channels=1)[0].shape == (5, 7, 1)
 
 
-def test_a_changed_photograph_makes_a_new_cache(folder):
+def test_a_changed_image_makes_a_new_cache(folder):
     cache(folder)
     changed = 255 - pixels(folder)[1]
     Image.fromarray(changed).save(folder / "b.png")

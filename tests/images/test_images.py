@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kgt_lightning.images.files import gray, luma, modcrop, quantise, to_uint8
+from kgt_lightning.images.files import gray, luma, modcrop, quantize, to_uint8
 
 REFERENCE = Path(__file__).parents[1] / "data/reference"
 
@@ -17,8 +17,8 @@ def test_luma_and_gray_agree_with_basicsr_and_opencv(name, read_reference):
     torch.testing.assert_close(
         luma(image) * 255, read_reference(f"ycbcr/{name}_y_float32_0_255.npy"), atol=1e-4, rtol=0
     )
-    assert torch.equal(quantise(luma(image)), quantise(read_reference(f"ycbcr/{name}_y_uint8.png")))
-    difference = quantise(gray(image)) - quantise(read_reference(f"ycbcr/{name}_cv2gray_uint8.png"))
+    assert torch.equal(quantize(luma(image)), quantize(read_reference(f"ycbcr/{name}_y_uint8.png")))
+    difference = quantize(gray(image)) - quantize(read_reference(f"ycbcr/{name}_cv2gray_uint8.png"))
     assert difference.abs().max() <= 1
     assert difference.ne(0).float().mean() < 1e-3
 

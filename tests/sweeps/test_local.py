@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import Callback
 
 from kgt_lightning.config.command import CONF_DIR
 from kgt_lightning.runs.record import config_key, read_record, write_record
-from kgt_lightning.sweeps.ledger import find_folders, go_on, is_settled, job_name, read_score
-from kgt_lightning.sweeps.local import run_sweep, share, show, what_is_missing
+from kgt_lightning.sweeps.ledger import find_folders, is_finished, job_name, read_score, should_run
+from kgt_lightning.sweeps.local import gpu_env, run_sweep, show, what_is_missing
 from kgt_lightning.train import main, train
 
 
@@ -101,7 +101,7 @@ def test_jobs_that_differ_in_the_number_of_devices_only_have_folders_of_their_ow
 
 
 @pytest.mark.parametrize(
-    ("status", "retry", "settled"),
+    ("status", "retry", "finished"),
     [
         ("finished", False, True),
         ("finished", True, True),
@@ -115,9 +115,9 @@ def test_jobs_that_differ_in_the_number_of_devices_only_have_folders_of_their_ow
         ("running", False, False),
     ],
 )
-def test_what_is_run_again(status, retry, settled):
-    assert is_settled({"status": status}, retry) is settled
-    assert not is_settled(None, retry)
+def test_what_is_run_again(status, retry, finished):
+    assert is_finished({"status": status}, retry) is finished
+    assert not is_finished(None, retry)
 
 
 def test_a_sweep_runs_in_one_process_at_a_time(jobs, tmp_path):
@@ -129,31 +129,31 @@ def test_jobs_at_once_share_the_machine(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,4,5")
-    assert share(0, 1) == {}
-    assert share(1, 2) == {"OMP_NUM_THREADS": "4", "CUDA_VISIBLE_DEVICES": "4,5"}
+    assert gpu_env(0, 1) == {}
+    assert gpu_env(1, 2) == {"OMP_NUM_THREADS": "4", "CUDA_VISIBLE_DEVICES": "4,5"}
     with pytest.raises(ValueError, match="there are 4 GPUs"):
-        share(0, 5)
+        gpu_env(0, 5)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert "OMP_NUM_THREADS" not in share(0, 2)
+    assert "OMP_NUM_THREADS" not in gpu_env(0, 2)
 
 
 def test_other_launchers_go_on_in_numbered_folders(tiny, tmp_path):
     config = tiny(tmp_path)
-    assert go_on(config, tmp_path)
+    assert should_run(config, tmp_path)
     assert config.resume is False
     record = {"status": "finished", "error": None, "overrides": ["model.k=8"], "key": config_key(config)}
     write_record(tmp_path, record)
     (tmp_path / "results.json").write_text(json.dumps({"means": {"CBSD68 sigma=25": {"psnr": 30.0, "images": 3}}}))
-    assert not go_on(config, tmp_path)
+    assert not should_run(config, tmp_path)
     assert read_score(tmp_path) == 30.0
     write_record(tmp_path, {**record, "status": "failed", "error": "the loss is not finite"})
     with pytest.raises(ValueError, match="failed before: the loss is not finite; retry=true tries again"):
-        go_on(config, tmp_path)
+        should_run(config, tmp_path)
     write_record(tmp_path, {**record, "status": "interrupted"})
-    assert go_on(config, tmp_path)
+    assert should_run(config, tmp_path)
     assert config.resume is True
     with pytest.raises(ValueError, match=r"holds another job \(model.k=8\): name another sweep"):
-        go_on(tiny(tmp_path, "model.k=9"), tmp_path)
+        should_run(tiny(tmp_path, "model.k=9"), tmp_path)
 
 
 @pytest.mark.slow
@@ -172,14 +172,14 @@ def test_a_pruned_job_is_neither_failed_nor_missing(jobs, tmp_path, capsys):
     leave_record(stopped, "pruned", error="20 dB at step 100")
     leave_record(failed, "failed", error="the loss is nan")
     outcomes = run_sweep(jobs(*points), folder=tmp_path, swept=[each.split() for each in points], run=list)
-    assert [(each.status, each.score, each.settled) for each in outcomes] == [
+    assert [(each.status, each.score, each.finished) for each in outcomes] == [
         ("pruned", None, True),
         ("failed", None, False),
     ]
     assert str(what_is_missing(outcomes, folder=tmp_path)).startswith("1 of 2 jobs are not finished, k=5 failed (the")
     show(outcomes, folder=tmp_path)
     assert "20 dB at step 100" in capsys.readouterr().out
-    assert not go_on(stopped.config, stopped.folder)
+    assert not should_run(stopped.config, stopped.folder)
     assert read_score(stopped.folder) is None
 
 
@@ -226,8 +226,8 @@ def test_a_sweep_survives_what_happens_to_its_jobs(tiny, tiny_arguments, train_p
     assert sorted(each.name for each in folder.iterdir() if each.is_dir()) == sorted(records)
 
     # What was killed and resumed, what ran through, and one process alone agree.
-    alone = train(tiny(tmp_path / "alone", "trainer.val_check_interval=2"))
+    exclusive_lock = train(tiny(tmp_path / "alone", "trainer.val_check_interval=2"))
     for name in ("what=die", "what=nothing"):
-        assert read_score(folder / name) == pytest.approx(alone, abs=1e-3)
+        assert read_score(folder / name) == pytest.approx(exclusive_lock, abs=1e-3)
         with (folder / name / "train.csv").open() as stream:
             assert [row["step"] for row in csv.DictReader(stream)][-1] == "4"

@@ -3,7 +3,7 @@ import errno
 import pytest
 import torch
 
-from kgt_lightning.system.files import AtomicCheckpointIO, damage, newest_intact
+from kgt_lightning.system.files import AtomicCheckpointIO, checksum_error, newest_intact
 
 
 @pytest.fixture
@@ -40,17 +40,17 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there(save, tmp_path, monkey
 def test_a_cut_file_is_damaged(save, length):
     path = save("last.ckpt")
     path.write_bytes(path.read_bytes()[:length])
-    assert damage(path)
+    assert checksum_error(path)
 
 
 def test_one_changed_bit_of_a_weight_is_damage_which_loading_does_not_notice(save):
     path = save("last.ckpt")
-    assert damage(path) is None
+    assert checksum_error(path) is None
     content = bytearray(path.read_bytes())
     content[content.index(torch.arange(1000.0).numpy().tobytes()) + 5] ^= 1
     path.write_bytes(content)
     assert not torch.equal(torch.load(path, weights_only=True)["weights"], torch.arange(1000.0))
-    assert "data/0 in it has changed" in damage(path)
+    assert "data/0 in it has changed" in checksum_error(path)
 
 
 def test_the_newest_intact_checkpoint_is_taken(save, tmp_path, caplog):

@@ -212,14 +212,14 @@ def test_training_takes_the_part_to_train_on(make_data, tmp_path):
     data = make_data("data.test=[GoPro]", "data.patch=4")
     names = [each.name for part in data.train_and_validation for each in part]
     assert sorted(names) == ["s/train1", "s/train2"]
-    assert [each.name for each in data.test_sets[next(iter(data.test_sets))].photographs] == ["s/test1", "s/test2"]
+    assert [each.name for each in data.test_sets[next(iter(data.test_sets))].entries] == ["s/test1", "s/test2"]
 
 
 def test_the_gamma_of_gopro_is_a_choice(make_data, tmp_path):
     write(tmp_path / "set", "s/blur/1.png", "s/blur_gamma/1.png", "s/sharp/1.png")
     for chosen in ("blur", "blur_gamma"):
         [images] = make_data("data.test=[set]", f"data.gopro_blur={chosen}").test_sets.values()
-        assert images.photographs[0].listed == f"set/s/{chosen}/1.png"
+        assert images.entries[0].listed == f"set/s/{chosen}/1.png"
 
 
 def test_lists_of_realblur(make_data, tmp_path):
@@ -231,7 +231,7 @@ def test_lists_of_realblur(make_data, tmp_path):
         data = make_data("data.train=[RealBlur]", f"data.test=[{given}]")
         [(name, images)] = data.test_sets.items()
         assert str(name) == "RealBlur_J given"
-        assert [each.name for each in images.photographs] == ["J/scene3/blur/blur_1"]
+        assert [each.name for each in images.entries] == ["J/scene3/blur/blur_1"]
         assert images[0].degraded.unique().item() == pytest.approx(BLURRED / 255)
         assert images[0].clean.unique().item() == pytest.approx(SHARP / 255)
         assert sum(len(part) for part in data.train_and_validation) == 2
@@ -256,14 +256,14 @@ def test_what_is_missing_is_named(make_data, tmp_path, files, message):
         assert make_data("data.test=[set]").test_sets
 
 
-def test_sharp_photographs_are_blurred(make_data, photo_root):
+def test_sharp_images_are_blurred(make_data, photo_root):
     data = make_data(f"data_root={photo_root}", "data.test=[CBSD68]", "data.test_shake=[4,8]")
     assert [str(each) for each in data.test_sets] == ["CBSD68 shake=4", "CBSD68 shake=8"]
     for images in data.test_sets.values():
         assert not torch.equal(images[0].degraded, images[0].clean)
 
 
-def test_training_on_shaken_photographs(tiny, tmp_path):
+def test_training_on_shaken_images(tiny, tmp_path):
     result = train(tiny(tmp_path / "run", "task=deblur", "data.train=[BSD400]", "data.test=[CBSD68]"))
     assert result is None or np.isfinite(result)
     header = (tmp_path / "run" / "results.csv").read_text().splitlines()[0]

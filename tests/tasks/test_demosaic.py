@@ -140,7 +140,7 @@ def test_what_cannot_be_done_is_named(photo):
 
 
 @pytest.fixture
-def own_pairs(tmp_path, photo):
+def user_pairs(tmp_path, photo):
     """Folders of GRBG mosaics and of colour images of the same names, with odd sizes."""
     for name, left in (("a", 0), ("b", 33), ("c", 70)):
         clean = photo[0, :, 100:171, left : left + 83]
@@ -155,8 +155,8 @@ def own_pairs(tmp_path, photo):
     )
 
 
-def test_patches_of_own_mosaics_begin_with_the_pattern(tiny, own_pairs, tmp_path):
-    config = tiny(tmp_path / "run", *own_pairs, "data.patch=17", "data.validation_size=21", "trainer.max_steps=20")
+def test_patches_of_own_mosaics_begin_with_the_pattern(tiny, user_pairs, tmp_path):
+    config = tiny(tmp_path / "run", *user_pairs, "data.patch=17", "data.validation_size=21", "trainer.max_steps=20")
     data = instantiate(config.data)
     data.trainer = instantiate(config.trainer, logger=False, callbacks=None)
     for degraded, clean in data.train_dataloader():
@@ -167,15 +167,15 @@ def test_patches_of_own_mosaics_begin_with_the_pattern(tiny, own_pairs, tmp_path
     assert [str(each) for each in data.test_sets] == ["mosaics GRBG"]
 
 
-def test_own_mosaics_are_as_large_as_the_patch(tiny, own_pairs, tmp_path):
+def test_own_mosaics_are_as_large_as_the_patch(tiny, user_pairs, tmp_path):
     with pytest.raises(ValueError, match=r"has 71 x 83 pixels, fewer than data\.patch=72"):
-        train(tiny(tmp_path / "run", *own_pairs, "data.patch=72"))
+        train(tiny(tmp_path / "run", *user_pairs, "data.patch=72"))
 
 
-def test_a_colour_image_is_no_mosaic(tiny, own_pairs, tmp_path, photo):
+def test_a_colour_image_is_no_mosaic(tiny, user_pairs, tmp_path, photo):
     write_image(tmp_path / "mosaics" / "b.png", Picture(pixels=photo[0]))
     with pytest.raises(ValueError, match=r"b\.png is a colour image, a mosaic is gray"):
-        train(tiny(tmp_path / "run", *own_pairs))
+        train(tiny(tmp_path / "run", *user_pairs))
 
 
 def test_gray_images_have_no_mosaic(composed):
@@ -215,7 +215,7 @@ def test_training_begins_with_the_filters(tiny, photo_root, tmp_path):
     assert means["psnr"] > 20
 
 
-def test_own_mosaics_are_trained_on(tiny, own_pairs, tmp_path):
-    train(tiny(tmp_path / "run", *own_pairs))
+def test_own_mosaics_are_trained_on(tiny, user_pairs, tmp_path):
+    train(tiny(tmp_path / "run", *user_pairs))
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert list(results["means"]) == ["mosaics GRBG"]

@@ -1,4 +1,4 @@
-"""JPEG: the pixels of public test sets, and patches that look like crops of a compressed photograph."""
+"""JPEG: the pixels of public test sets, and patches that look like crops of a compressed image."""
 
 import json
 import pickle
@@ -73,8 +73,8 @@ def test_higher_quality_is_closer(photo):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_patch_has_the_very_pixels_of_a_compressed_photograph(photo, channels):
-    """Of one of the 16 x 16 photographs, that is, that begin with another pixel."""
+def test_a_patch_has_the_very_pixels_of_a_compressed_image(photo, channels):
+    """Of one of the 16 x 16 images, that is, that begin with another pixel."""
     photo, degradation = photo[0, :channels, 60:170, 100:220], jpeg(10)
     border = degradation.context
     around = photo[:, 31 : 31 + 32 + 2 * border, 27 : 27 + 32 + 2 * border]
@@ -167,8 +167,8 @@ def test_gray_images_of_colour_files_are_made_in_two_ways(composed, photo, tmp_p
     assert torch.equal(images[0].clean, to_uint8(luma(photo[0, :, :50, :40])) / 255)
     assert torch.equal(images[0].degraded, compress(images[0].clean, 10))
     assert "Y" in data.test_rules
-    for photographs in data.train_and_validation:
-        assert torch.equal(photographs[0].clean.read(), to_uint8(gray(photo[0, :, :50, :40])) / 255)
+    for entries in data.train_and_validation:
+        assert torch.equal(entries[0].clean.read(), to_uint8(gray(photo[0, :, :50, :40])) / 255)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -81,7 +81,7 @@ data:
   _target_: kgt_lightning.tasks.brighten.BrightenData
   train: [BSD400]
   test: null
-  usual_test:
+  default_test:
     3: [CBSD68]
     1: [Set12]
   exposure: 0.25

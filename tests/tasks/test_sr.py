@@ -103,14 +103,14 @@ def test_a_small_version_of_another_size_is_named(make_data, tmp_path):
         images[0]
 
 
-def test_a_set_without_photographs(make_data, tmp_path):
+def test_a_set_without_images(make_data, tmp_path):
     write(tmp_path / "set" / "LR_bicubic" / "X2" / "a.png", picture(4, 5))
-    with pytest.raises(ValueError, match="holds small versions only: put the photographs into"):
+    with pytest.raises(ValueError, match="holds small versions only: put the images into"):
         _ = make_data().test_sets
 
 
 def test_central_parts_of_both_images_belong_together(make_data, tmp_path):
-    """Each 3 x 3 pixels of the photograph have one value, that of their pixel in the small version."""
+    """Each 3 x 3 pixels of the image have one value, that of their pixel in the small version."""
     for name, height, width in (("a", 3, 3), ("b", 20, 31)):  # the second will be held out
         small = write(tmp_path / "set" / "LR_bicubic" / "X3" / f"{name}.png", picture(height, width))
         write(tmp_path / "set" / "HR" / f"{name}.png", small.repeat_interleave(3, -1).repeat_interleave(3, -2))

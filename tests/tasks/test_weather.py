@@ -43,9 +43,9 @@ def pairs(make_data, tmp_path):
     seeds = {picture(seed=i).numpy().tobytes(): i for i in range(12)}
 
     def read(*, training=False):
-        found = make_data().photographs_in(tmp_path / "set", training=training)
+        found = make_data().images_in(tmp_path / "set", training=training)
         assert found.name == "set"
-        both = {each.name: (each.degraded, each.clean) for each in found.photographs}
+        both = {each.name: (each.degraded, each.clean) for each in found.entries}
         return {name: tuple(seeds[one.read().numpy().tobytes()] for one in pair) for name, pair in both.items()}
 
     return read

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kgt_lightning.training.module import LOSSES, Scores, charbonnier, in_eight_positions
+from kgt_lightning.training.module import LOSSES, Scores, charbonnier, self_ensemble
 
 
 def test_charbonnier_by_hand():
@@ -46,11 +46,11 @@ def test_the_mean_of_the_eight_positions_knows_no_direction(photo):
         return image + F.pad(image.diff(dim=-1), (0, 1))
 
     image = photo[..., :40, :60]
-    ensemble = in_eight_positions(lopsided, image)
+    ensemble = self_ensemble(lopsided, image)
     for turns in range(4):
         turned = torch.rot90(image, turns, (-2, -1))
-        torch.testing.assert_close(in_eight_positions(lopsided, turned), torch.rot90(ensemble, turns, (-2, -1)))
-    torch.testing.assert_close(in_eight_positions(lopsided, image.flip(-1)), ensemble.flip(-1))
+        torch.testing.assert_close(self_ensemble(lopsided, turned), torch.rot90(ensemble, turns, (-2, -1)))
+    torch.testing.assert_close(self_ensemble(lopsided, image.flip(-1)), ensemble.flip(-1))
     assert not torch.allclose(lopsided(image.flip(-1)), lopsided(image).flip(-1))
 
 
@@ -59,4 +59,4 @@ def test_eight_positions_of_an_enlarging_model_that_keeps_directions(photo):
         return image.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
     image = photo[..., :30, :50]
-    torch.testing.assert_close(in_eight_positions(enlarge, image), enlarge(image))
+    torch.testing.assert_close(self_ensemble(enlarge, image), enlarge(image))

@@ -73,7 +73,7 @@ def time_and_memory(run: Run, *, device: torch.device, seconds: float) -> tuple[
     return None, None, "out of memory"
 
 
-def refuse_to_swap() -> None:
+def limit_memory() -> None:
     """Limit this process to the memory that is free now, so that asking for more fails instead of killing it."""
     if sys.platform == "linux":
         # Unix only.

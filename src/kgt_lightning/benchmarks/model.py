@@ -82,8 +82,8 @@ def _same_weights(
 
 
 def _dense(model: Restorer, make_backbone: Callable[..., KGT], *, scale: int, device: torch.device) -> Restorer:
-    everyone = model.backbone.window**2
-    return _same_weights(model, make_backbone, scale=scale, device=device, attention="mask", k=everyone)
+    all_nodes = model.backbone.window**2
+    return _same_weights(model, make_backbone, scale=scale, device=device, attention="mask", k=all_nodes)
 
 
 def _check(model: Restorer, make_backbone: Callable[..., KGT], *, scale: int, device: torch.device) -> None:

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from kgt_lightning.config.errors import MISTAKES, one_line, wrong_argument
+from kgt_lightning.config.errors import USER_ERRORS, one_line, wrong_argument
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.system.files import LAST, PREVIOUS
 
@@ -32,7 +32,7 @@ CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "con
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 """Whether the user asks for tracebacks; read before Hydra is made to leave all errors to this file."""
 
-_NEEDLESS = (
+_NEEDLESS_WARNINGS = (
     "`isinstance\\(treespec, LeafSpec\\)`",  # Lightning's own use of torch
     "You're resuming from a checkpoint that ended before",  # the data goes on at the step that was reached
     "Checkpoint directory .* exists and is not empty",  # as it is after every resume
@@ -108,7 +108,7 @@ def command(
                     check_types(config)
                     return main(config)
                 except Exception as error:
-                    if FULL_ERROR or not isinstance(error, MISTAKES):
+                    if FULL_ERROR or not isinstance(error, USER_ERRORS):
                         _log_traceback(error)
                         raise
                     if HydraConfig.get().mode is RunMode.MULTIRUN:
@@ -121,7 +121,7 @@ def command(
         started = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)
 
         def run() -> Any:
-            for message in _NEEDLESS:
+            for message in _NEEDLESS_WARNINGS:
                 warnings.filterwarnings("ignore", message=f".*{message}")
             logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
             arguments = sys.argv[1:] = [_rewritten(argument, sections, names) for argument in sys.argv[1:]]
@@ -135,7 +135,7 @@ def command(
                     _exit(one_line(error))
                 except HydraException as error:
                     _exit(wrong_argument(error, conf=CONF_DIR, config_name=config_name, arguments=arguments))
-                except MISTAKES as error:
+                except USER_ERRORS as error:
                     _exit(one_line(error))
 
         return run

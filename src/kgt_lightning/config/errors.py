@@ -14,7 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
-MISTAKES = (HydraException, OmegaConfBaseException, MisconfigurationException, ValueError, OSError)
+USER_ERRORS = (HydraException, OmegaConfBaseException, MisconfigurationException, ValueError, OSError)
 """Errors that are put down to the user; any other is our own and keeps its traceback."""
 
 
@@ -24,7 +24,7 @@ def one_line(error: BaseException) -> str:
         section = re.search(r"full_key: (\S+)", str(error))
         if isinstance(error.__cause__, TypeError | AttributeError) and section:
             return f"{section.group(1)}: a value is of the wrong type ({one_line(error.__cause__)})"
-        if isinstance(error.__cause__, MISTAKES) and not isinstance(error, ConfigCompositionException):
+        if isinstance(error.__cause__, USER_ERRORS) and not isinstance(error, ConfigCompositionException):
             return one_line(error.__cause__)
     if isinstance(error, MissingMandatoryValue) and error.full_key:
         return f"{error.full_key} is not given: add {error.full_key}=<value>"

@@ -79,7 +79,7 @@ def _list(catalogue: Mapping[str, DataSet], root: Path | None, *, as_json: bool)
 
 def _found(data_set: DataSet, root: Path | None) -> int:
     try:
-        return len(members(data_set, root / data_set.name).photographs) if root else 0
+        return len(members(data_set, root / data_set.name).entries) if root else 0
     except ValueError:
         return 0
 
@@ -110,7 +110,7 @@ def _leak(train: str, test: str, catalogue: Mapping[str, DataSet], root: Path | 
 
 
 def _images(names: str, catalogue: Mapping[str, DataSet], root: Path | None) -> list[Path]:
-    """Photographs of the sets, of pairs the clean ones."""
+    """Images of the sets, of pairs the clean ones."""
     files: list[Path] = []
     for name in names.split(","):
         folder = root / name if root and (root / name).is_dir() else Path(name).expanduser()
@@ -118,7 +118,7 @@ def _images(names: str, catalogue: Mapping[str, DataSet], root: Path | None) -> 
             about = f": {catalogue[name]}" if name in catalogue else ""
             raise ValueError(f"{name} is no folder below {root or 'KGT_DATA, which is not set'}{about}")
         found = members(catalogue.get(name), folder)
-        files += (found.clean or found.photographs).values()
+        files += (found.clean or found.entries).values()
     return files
 
 

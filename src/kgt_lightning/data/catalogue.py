@@ -46,7 +46,7 @@ class DataSet:
 class Members:
     """The image files of a set by their names: paths below its folder, without suffix."""
 
-    photographs: Mapping[str, Path]
+    entries: Mapping[str, Path]
     """What is counted: all but small versions, or the degraded images of a set of pairs."""
     partners: Mapping[str, str]
     """Name of the clean image that belongs to each degraded one."""
@@ -89,7 +89,7 @@ def describe_missing(name: str) -> str:
 
 
 def members(data_set: DataSet | None, folder: Path) -> Members:
-    """The image files in the folder of a set, sorted by what they are; None takes any folder of photographs.
+    """The image files in the folder of a set, sorted by what they are; None takes any folder of images.
 
     Raises:
         ValueError: if the folder is missing or holds no image.
@@ -101,16 +101,16 @@ def members(data_set: DataSet | None, folder: Path) -> Members:
         matches = {name: match for name in named if (match := pattern.fullmatch(name))}
         if matches:
             return Members(
-                photographs={name: named[name] for name in matches},
+                entries={name: named[name] for name in matches},
                 partners={name: _filled(layout["clean"], match.groups()) for name, match in matches.items()},
                 clean={name: file for name, file in named.items() if clean.fullmatch(name) and name not in matches},
                 small={},
             )
     small = {name: file for name, file in named.items() if name.startswith("LR_bicubic/")}
-    photographs = {name: file for name, file in named.items() if name not in small}
-    if any(name.startswith("HR/") for name in photographs):
-        photographs = {name: file for name, file in photographs.items() if name.startswith("HR/")}
-    return Members(photographs=photographs, partners={}, clean={}, small=small)
+    entries = {name: file for name, file in named.items() if name not in small}
+    if any(name.startswith("HR/") for name in entries):
+        entries = {name: file for name, file in entries.items() if name.startswith("HR/")}
+    return Members(entries=entries, partners={}, clean={}, small=small)
 
 
 def expanded(names: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""From folders of photographs to batches of (degraded, clean), the same for every task."""
+"""From folders of images to batches of (degraded, clean), the same for every task."""
 
 import logging
 import math
@@ -20,12 +20,12 @@ from kgt_lightning.data.datasets import Degradation, Patches, Sample, StepSample
 from kgt_lightning.data.image_sets import (
     BUNDLED_TEST,
     BUNDLED_TRAIN,
-    Photograph,
-    PhotographSet,
+    ImageEntry,
+    ImageSet,
     bundled_set,
     folder_set,
+    image_set,
     paired_set,
-    photograph_set,
     version,
 )
 from kgt_lightning.data.named_sets import held_out, named_sets
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TestSet:
-    """A set of photographs and how they are degraded."""
+    """A set of images and how they are degraded."""
 
     __test__: ClassVar[bool] = False  # no test case of pytest's
 
@@ -58,7 +58,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
     """
 
     root: str | None
-    """Folder that holds the image sets; None takes the photographs that ship with scikit-image and scikit-learn."""
+    """Folder that holds the image sets; None takes the images that ship with scikit-image and scikit-learn."""
     degraded: str | None
     """Folder of the user's own degraded images, partners of those in ``clean``; they take the place of ``train``."""
     clean: str | None
@@ -68,7 +68,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
     test: Sequence[str] | None
     """Names of the folders below root to test on; None takes what is held out of the user's own pairs, or of all of
     them where nothing is trained; without pairs the usual ones."""
-    usual_test: Mapping[int, Sequence[str]]
+    default_test: Mapping[int, Sequence[str]]
     """Names of the folders that results are usually given for, by the number of channels."""
     channels: int
     """Of the clean images: 3 for colour, 1 for gray."""
@@ -83,11 +83,11 @@ class RestorationData(lightning.LightningDataModule, ABC):
     seed: int
     """Of everything random in training."""
     validation_images: int
-    """Photographs of the training folders kept for validation, at most an eighth of them."""
+    """Images of the training folders kept for validation, at most an eighth of them."""
     validation_size: int
     """Side in pixels of the central part of them that is used."""
     cache_dir: str
-    """Where decoded photographs are kept between runs."""
+    """Where decoded images are kept between runs."""
     protocol: Protocol
     """Family of papers whose way to crop and degrade test images is followed."""
     modulo: Mapping[Protocol, int]
@@ -139,20 +139,20 @@ class RestorationData(lightning.LightningDataModule, ABC):
         """Picklable; applied to both images of given test pairs as they are read, here leaving them unchanged."""
         return _unchanged
 
-    def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
-        """Photographs of a set to train or to test on.
+    def images_in(self, folder: Path, *, training: bool) -> ImageSet:
+        """Images of a set to train or to test on.
 
         A task overrides it if its sets have a layout of their own, give degraded images, or are read in another way for
         training than for tests.
         """
-        return photograph_set(folder, channels=self.channels, repeat_gray=self.repeat_gray)
+        return image_set(folder, channels=self.channels, repeat_gray=self.repeat_gray)
 
-    def degraded_in(self, folder: Path) -> PhotographSet:
+    def degraded_in(self, folder: Path) -> ImageSet:
         """Degraded images in a folder."""
         return folder_set(folder, channels=self.degraded_channels, repeat_gray=self.repeat_gray)
 
     @cached_property
-    def own_pairs(self) -> PhotographSet | None:
+    def user_pairs(self) -> ImageSet | None:
         """The user's own pairs of a degraded and a clean image, matched by name."""
         if self.degraded is None or self.clean is None:
             return None
@@ -161,44 +161,44 @@ class RestorationData(lightning.LightningDataModule, ABC):
         return paired_set(self.degraded_in(degraded), whole)
 
     @cached_property
-    def train_and_validation(self) -> tuple[tuple[Photograph, ...], tuple[Photograph, ...]]:
-        """Photographs to train on and those held out for validation."""
-        if self.own_pairs:
-            sets, where = [self.own_pairs], f"data.degraded={self.degraded}"
+    def train_and_validation(self) -> tuple[tuple[ImageEntry, ...], tuple[ImageEntry, ...]]:
+        """Images to train on and those held out for validation."""
+        if self.user_pairs:
+            sets, where = [self.user_pairs], f"data.degraded={self.degraded}"
         else:
             assert self.train is not None, "nothing to train on"
             sets = self._sets("train", self.train, BUNDLED_TRAIN)
             where = f"data.train={list(self.train)} below data_root={self.root}"
-        photographs = [photograph for each in sets for photograph in each.photographs]
-        return held_out(photographs, number=self.validation_images, where=where)
+        entries = [entry for each in sets for entry in each.entries]
+        return held_out(entries, number=self.validation_images, where=where)
 
     @cached_property
     def test_sets(self) -> dict[TestSet, WholeImages]:
         """Every test set in every setting."""
-        if self.own_pairs and self.test is None:
-            pairs = self.own_pairs.photographs if self.train is None else self.train_and_validation[1]
-            return {TestSet(self.own_pairs.name, self.given_setting): self._whole(pairs)}
-        sets = self._sets("test", self.test or self.usual_test[self.channels], BUNDLED_TEST)
+        if self.user_pairs and self.test is None:
+            pairs = self.user_pairs.entries if self.train is None else self.train_and_validation[1]
+            return {TestSet(self.user_pairs.name, self.given_setting): self._whole(pairs)}
+        sets = self._sets("test", self.test or self.default_test[self.channels], BUNDLED_TEST)
         found = {}
         for each, another in combinations(sets, 2):
             if each.name == another.name:
                 raise ValueError(f"data.test names two sets called {each.name}: rename the folder of one")
         for each in sets:
-            if all(photograph.degraded is not None for photograph in each.photographs):
-                found[TestSet(each.name, self.given_setting)] = self._whole(each.photographs)
+            if all(entry.degraded is not None for entry in each.entries):
+                found[TestSet(each.name, self.given_setting)] = self._whole(each.entries)
                 continue
             for setting, degrade in self.degradation.test_settings().items():
-                found[TestSet(each.name, setting)] = self._whole(each.photographs, degrade=degrade)
+                found[TestSet(each.name, setting)] = self._whole(each.entries, degrade=degrade)
         return found
 
     @cached_property
     def test_versions(self) -> dict[TestSet, str]:
-        """Which version of each test set is there, by a look at every image; raises as :meth:`find_photographs`."""
-        sets = {test_set: images.photographs for test_set, images in self.test_sets.items()}
+        """Which version of each test set is there, by a look at every image; raises as :meth:`scan`."""
+        sets = {test_set: images.entries for test_set, images in self.test_sets.items()}
         versions = {each: version(each, scale=self.degradation.scale) for each in dict.fromkeys(sets.values())}
-        return {test_set: versions[photographs] for test_set, photographs in sets.items()}
+        return {test_set: versions[entries] for test_set, entries in sets.items()}
 
-    def find_photographs(self) -> None:
+    def scan(self) -> None:
         """Look at all folders and test images, so that what is wrong is named before the training and not after it.
 
         Raises:
@@ -211,7 +211,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
         """Batches of (degraded, clean) patches from the step at which the trainer stands to its last."""
         trainer = self._trainer()
         train, kept = self.train_and_validation
-        log.info("training on %d photographs, validating on %s", len(train), ", ".join(each.name for each in kept))
+        log.info("training on %d images, validating on %s", len(train), ", ".join(each.name for each in kept))
         accumulated, processes = trainer.accumulate_grad_batches, trainer.world_size
         if self.batch_size % (accumulated * processes):
             raise ValueError(
@@ -226,7 +226,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             processes=processes,
         )
         patches = Patches(
-            photographs=train,
+            entries=train,
             degradation=self.degradation,
             channels=self.channels,
             patch=self.patch,
@@ -237,7 +237,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
         return DataLoader(patches, batch_sampler=sampler, **self._loading())
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Central parts of the held-out photographs in the first test setting, one at a time."""
+        """Central parts of the held-out images in the first test setting, one at a time."""
         _, kept = self.train_and_validation
         degrade = next(iter(self.degradation.test_settings().values()))
         return self._one_by_one(self._whole(kept, degrade=degrade, largest=self.validation_size))
@@ -248,13 +248,13 @@ class RestorationData(lightning.LightningDataModule, ABC):
 
     def _whole(
         self,
-        photographs: tuple[Photograph, ...],
+        entries: tuple[ImageEntry, ...],
         *,
         degrade: Callable[[Tensor, str], Tensor] | None = None,
         largest: int | None = None,
     ) -> WholeImages:
         return WholeImages(
-            photographs=photographs,
+            entries=entries,
             degrade=degrade,
             scale=self.degradation.scale,
             modulo=self.modulo[self.protocol],
@@ -263,11 +263,11 @@ class RestorationData(lightning.LightningDataModule, ABC):
             largest=largest,
         )
 
-    def _sets(self, key: str, names: Sequence[str], bundled: Sequence[str]) -> list[PhotographSet]:
+    def _sets(self, key: str, names: Sequence[str], bundled: Sequence[str]) -> list[ImageSet]:
         if not self.root:
-            log.info("data_root is not set: %s takes photographs that ship with scikit-image and scikit-learn", key)
+            log.info("data_root is not set: %s takes images that ship with scikit-image and scikit-learn", key)
             return [bundled_set("bundled", bundled, channels=self.channels)]
-        return named_sets(names, root=self.root, key=key, read=partial(self.photographs_in, training=key == "train"))
+        return named_sets(names, root=self.root, key=key, read=partial(self.images_in, training=key == "train"))
 
     def _one_by_one(self, images: WholeImages) -> DataLoader[Sample]:
         trainer = self._trainer()

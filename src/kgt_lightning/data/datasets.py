@@ -1,6 +1,6 @@
-"""Samples of photographs: random patches to train on, whole images to test on, and which process takes which.
+"""Samples of images: random patches to train on, whole images to test on, and which process takes which.
 
-Everything random about training sample i, its photograph, crop, flips and degradation, is drawn from a generator seeded
+Everything random about training sample i, its image, crop, flips and degradation, is drawn from a generator seeded
 by (seed, i). The samples of a step therefore do not depend on workers, processes, or on whether the run was resumed.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from kgt_lightning.data.image_sets import Photograph
+from kgt_lightning.data.image_sets import ImageEntry
 from kgt_lightning.data.pixel_cache import PixelCache
 from kgt_lightning.images.files import modcrop
 
@@ -73,17 +73,17 @@ def batch_of_one(samples: list[Sample]) -> Sample:
 class Patches(Dataset[tuple[Tensor, Tensor]]):
     """Endless training samples: the i-th is a (degraded, clean) pair of random patches, the same whenever asked for.
 
-    Where a photograph comes with a degraded image, the patch is cut from both; elsewhere the clean patch is degraded.
+    Where a image comes with a degraded image, the patch is cut from both; elsewhere the clean patch is degraded.
 
     Args:
-        photographs: to take patches from.
+        images: to take patches from.
         degradation: of those that give no degraded image.
         channels: of the clean images; the cache is kept apart for each number.
-        patch: side of the clean patch in pixels; smaller photographs are mirrored at their edges.
+        patch: side of the clean patch in pixels; smaller images are mirrored at their edges.
         grid: patches of given degraded images begin at multiples of it. Above 1 they are not laid in other positions:
             a mosaic that is turned, or mirrored, has another pattern.
         seed: of everything random.
-        cache_dir: where the decoded photographs are kept.
+        cache_dir: where the decoded images are kept.
 
     Raises:
         ValueError: if a degraded image has not the size of the clean one divided by the scale, or would have to be
@@ -94,7 +94,7 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
     def __init__(
         self,
         *,
-        photographs: Sequence[Photograph],
+        entries: Sequence[ImageEntry],
         degradation: Degradation,
         channels: int,
         patch: int,
@@ -102,7 +102,7 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
         seed: int,
         cache_dir: Path,
     ) -> None:
-        given = [each for each in photographs if each.degraded is not None]
+        given = [each for each in entries if each.degraded is not None]
         for each in given:
             height, width = each.shapes(degradation.scale)[0][1:]
             if grid > 1 and min(height, width) < patch:
@@ -110,11 +110,11 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
                     f"{each.name} has {height} x {width} pixels, fewer than data.patch={patch}, and a mosaic is not"
                     " extended: choose a smaller patch, or remove it"
                 )
-        sources = [each.clean for each in photographs] + [each.degraded for each in given if each.degraded]
+        sources = [each.clean for each in entries] + [each.degraded for each in given if each.degraded]
         self.pixels = PixelCache(sources, channels=channels, folder=cache_dir)
-        self.number = len(photographs)
+        self.number = len(entries)
         places = iter(range(self.number, len(sources)))
-        self.degraded_at = [None if each.degraded is None else next(places) for each in photographs]
+        self.degraded_at = [None if each.degraded is None else next(places) for each in entries]
         self.degradation = degradation
         self.patch = patch
         self.grid = grid
@@ -123,8 +123,8 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, sample: int) -> tuple[Tensor, Tensor]:
         """Degraded [C', patch/scale, patch/scale] and clean [C, patch, patch]."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, sample]))
-        photograph = int(rng.integers(self.number))
-        clean, at = self.pixels[photograph], self.degraded_at[photograph]
+        entry = int(rng.integers(self.number))
+        clean, at = self.pixels[entry], self.degraded_at[entry]
         scale = self.degradation.scale
         if at is not None:
             # Both begin at a pixel of the degraded image.
@@ -133,13 +133,13 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
             top, left = (int(rng.integers(max(length - side, 0) // grid + 1)) * grid for length in degraded.shape[:2])
             turn = (rng.random(3) < 0.5) & (grid == 1)
             return (
-                _laid(_square(degraded, top, left, side), turn),
-                _laid(_square(clean, top * scale, left * scale, self.patch), turn),
+                _dihedral(_square(degraded, top, left, side), turn),
+                _dihedral(_square(clean, top * scale, left * scale, self.patch), turn),
             )
         top, left = (int(rng.integers(max(length - self.patch, 0) + 1)) for length in clean.shape[:2])
         context = self.degradation.context
         square = _square(clean, top - context, left - context, self.patch + 2 * context)
-        around = _laid(square, rng.random(3) < 0.5)
+        around = _dihedral(square, rng.random(3) < 0.5)
         return _inner(self.degradation(around, rng), context // scale), _inner(around, context)
 
 
@@ -155,7 +155,7 @@ def _square(pixels: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
     return pixels[rows[:, None], columns]
 
 
-def _laid(pixels: np.ndarray, turn: np.ndarray) -> Tensor:
+def _dihedral(pixels: np.ndarray, turn: np.ndarray) -> Tensor:
     """Image [C, S, S] in [0, 1] of the pixels [S, S, C], laid in one of the eight ways."""
     if turn[0]:
         pixels = pixels[::-1]
@@ -172,9 +172,9 @@ def _inner(image: Tensor, border: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class WholeImages(Dataset[Sample]):
-    """The photographs of a set, or their central parts, each with its degraded image, the same at every call."""
+    """The images of a set, or their central parts, each with its degraded image, the same at every call."""
 
-    photographs: tuple[Photograph, ...]
+    entries: tuple[ImageEntry, ...]
     degrade: Callable[[Tensor, str], Tensor] | None
     """Makes the degraded image of a clean one and its listed name, where the set does not give it."""
     scale: int
@@ -188,7 +188,7 @@ class WholeImages(Dataset[Sample]):
     """Side in pixels that the central part may have."""
 
     def __len__(self) -> int:
-        return len(self.photographs)
+        return len(self.entries)
 
     def __getitem__(self, index: int) -> Sample:
         """Degraded and clean image.
@@ -197,16 +197,16 @@ class WholeImages(Dataset[Sample]):
             ValueError: if the degraded image that the set gives is not smaller by the scale.
 
         """
-        photograph = self.photographs[index]
-        clean = photograph.clean.read()
-        if photograph.degraded is not None:
-            photograph.shapes(self.scale)
+        entry = self.entries[index]
+        clean = entry.clean.read()
+        if entry.degraded is not None:
+            entry.shapes(self.scale)
             clean = self.prepare(clean)
         clean = modcrop(clean, math.lcm(self.scale, self.modulo)).contiguous()
         height, width = (side // self.scale for side in clean.shape[-2:])
         degraded = None
-        if photograph.degraded is not None:
-            degraded = self.prepare(photograph.degraded.read())[:, :height, :width].contiguous()
+        if entry.degraded is not None:
+            degraded = self.prepare(entry.degraded.read())[:, :height, :width].contiguous()
         if self.largest is not None:
             # In pixels of the degraded image, so that both are cropped alike; both begin at a multiple.
             grid = math.lcm(self.scale * self.grid, self.modulo) // self.scale
@@ -216,8 +216,8 @@ class WholeImages(Dataset[Sample]):
             degraded = None if degraded is None else _part(degraded, top, left, side)
         if degraded is None:
             assert self.degrade is not None, "the set gives no degraded image"
-            degraded = self.degrade(clean, photograph.listed)
-        return Sample(degraded, clean, index, photograph.name)
+            degraded = self.degrade(clean, entry.listed)
+        return Sample(degraded, clean, index, entry.name)
 
 
 class StepSampler(Sampler[list[int]]):

@@ -1,4 +1,4 @@
-"""Named sets of photographs: folders of the user's, or those that ship inside scikit-image and scikit-learn."""
+"""Named sets of images: folders of the user's, or those that ship inside scikit-image and scikit-learn."""
 
 import hashlib
 from collections import Counter
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgt_lightning.images.files import gray, list_images, quantise, read_image, read_shape, to_uint8
+from kgt_lightning.images.files import gray, list_images, quantize, read_image, read_shape, to_uint8
 
 BUNDLED_TRAIN = ("astronaut", "camera", "china", "coins", "rocket", "brick", "flower", "grass", "gravel")
 BUNDLED_TEST = ("chelsea", "coffee")
@@ -39,8 +39,8 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Photograph:
-    """One photograph, read when it is needed."""
+class ImageEntry:
+    """One image, read when it is needed."""
 
     name: str
     """Path below the folder of its set, without suffix where that is unique."""
@@ -70,17 +70,17 @@ class Photograph:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotographSet:
-    """Photographs under one name."""
+class ImageSet:
+    """Images under one name."""
 
     name: str
-    photographs: tuple[Photograph, ...]
+    entries: tuple[ImageEntry, ...]
 
 
 def folder_set(
     folder: Path, *, channels: int, repeat_gray: bool = False, to_gray: Callable[[Tensor], Tensor] = gray
-) -> PhotographSet:
-    """The photographs in a folder and below it, to be read with 3 channels or with 1.
+) -> ImageSet:
+    """The images in a folder and below it, to be read with 3 channels or with 1.
 
     A gray file among colour is refused when it is read, unless ``repeat_gray`` makes three equal channels of it; of
     colour files ``to_gray`` makes gray ones, rounded to the bits of the file.
@@ -92,53 +92,53 @@ def folder_set(
     files = list_images(folder)
     stems = Counter(path.with_suffix("") for path in files)
 
-    def photograph(path: Path) -> Photograph:
+    def entry(path: Path) -> ImageEntry:
         name = path if stems[path.with_suffix("")] > 1 else path.with_suffix("")
-        return Photograph(
+        return ImageEntry(
             name=name.relative_to(folder).as_posix(),
             listed=(folder.name / path.relative_to(folder)).as_posix(),
             clean=FileSource(path=path, channels=channels, repeat_gray=repeat_gray, to_gray=to_gray),
         )
 
-    return PhotographSet(name=folder.name, photographs=tuple(photograph(path) for path in files))
+    return ImageSet(name=folder.name, entries=tuple(entry(path) for path in files))
 
 
 SMALL = "LR_bicubic"
-"""Folder of the small versions inside an image set for super-resolution; they are no photographs of it."""
+"""Folder of the small versions inside an image set for super-resolution; they are no images of it."""
 
 
-def photograph_set(
+def image_set(
     folder: Path, *, channels: int, repeat_gray: bool = False, to_gray: Callable[[Tensor], Tensor] = gray
-) -> PhotographSet:
-    """The photographs of an image set: those in its folder ``HR`` if it has one, else all but their small versions.
+) -> ImageSet:
+    """The images of an image set: those in its folder ``HR`` if it has one, else all but their small versions.
 
     Arguments and errors as of :func:`folder_set`.
     """
     within = folder / "HR" if (folder / "HR").is_dir() else folder
     found = folder_set(within, channels=channels, repeat_gray=repeat_gray, to_gray=to_gray)
-    photographs = tuple(each for each in found.photographs if not each.name.startswith(f"{SMALL}/"))
-    if not photographs:
-        raise ValueError(f"{folder} holds small versions only: put the photographs into {folder / 'HR'}")
-    return PhotographSet(name=folder.name, photographs=photographs)
+    entries = tuple(each for each in found.entries if not each.name.startswith(f"{SMALL}/"))
+    if not entries:
+        raise ValueError(f"{folder} holds small versions only: put the images into {folder / 'HR'}")
+    return ImageSet(name=folder.name, entries=entries)
 
 
 def paired_set(
-    degraded: PhotographSet, clean: PhotographSet, *, partner: Callable[[str], str] = str, name: str | None = None
-) -> PhotographSet:
-    """The degraded photographs, each with its clean partner, in the order of the degraded ones.
+    degraded: ImageSet, clean: ImageSet, *, partner: Callable[[str], str] = str, name: str | None = None
+) -> ImageSet:
+    """The degraded images, each with its clean partner, in the order of the degraded ones.
 
     Args:
         degraded: what is to be restored.
-        clean: a clean photograph may be the partner of several.
-        partner: name of the clean photograph for the name of a degraded one; by default the same.
+        clean: a clean image may be the partner of several.
+        partner: name of the clean image for the name of a degraded one; by default the same.
         name: of the set; by default that of the degraded one.
 
     Raises:
-        ValueError: naming the photographs without partner, on either side.
+        ValueError: naming the images without partner, on either side.
 
     """
-    by_name = {each.name: each for each in clean.photographs}
-    partners = {each.name: partner(each.name) for each in degraded.photographs}
+    by_name = {each.name: each for each in clean.entries}
+    partners = {each.name: partner(each.name) for each in degraded.entries}
     lonely = [name for name, wanted in partners.items() if wanted not in by_name]
     if lonely:
         raise ValueError(
@@ -148,33 +148,33 @@ def paired_set(
     unused = sorted(by_name.keys() - set(partners.values()))
     if unused:
         raise ValueError(f"{clean.name}: {_some(unused)} without a degraded image in {degraded.name}: add or remove")
-    photographs = (
-        Photograph(name=each.name, listed=each.listed, clean=by_name[partners[each.name]].clean, degraded=each.clean)
-        for each in degraded.photographs
+    entries = (
+        ImageEntry(name=each.name, listed=each.listed, clean=by_name[partners[each.name]].clean, degraded=each.clean)
+        for each in degraded.entries
     )
-    return PhotographSet(name=name or degraded.name, photographs=tuple(photographs))
+    return ImageSet(name=name or degraded.name, entries=tuple(entries))
 
 
-def version(photographs: Sequence[Photograph], *, scale: int) -> str:
+def version(entries: Sequence[ImageEntry], *, scale: int) -> str:
     """Which version of a set this is, such as "24 images 1f0a93c2": number, and a hash of names, shapes and file sizes.
 
-    It tells Kodak's 768 x 512 from its 500 x 500 without reading a pixel. Raises as :meth:`Photograph.shapes`.
+    It tells Kodak's 768 x 512 from its 500 x 500 without reading a pixel. Raises as :meth:`Image.shapes`.
     """
     content = [
         (each.name, shape, source.bytes())
-        for each in photographs
+        for each in entries
         for shape, source in zip(each.shapes(scale), filter(None, (each.clean, each.degraded)), strict=True)
     ]
-    return f"{len(photographs)} images {hashlib.sha256(repr(content).encode()).hexdigest()[:8]}"
+    return f"{len(entries)} images {hashlib.sha256(repr(content).encode()).hexdigest()[:8]}"
 
 
-def bundled_set(name: str, photographs: Sequence[str], *, channels: int) -> PhotographSet:
-    """The named photographs of scikit-image, and china and flower of scikit-learn."""
-    return PhotographSet(
+def bundled_set(name: str, entries: Sequence[str], *, channels: int) -> ImageSet:
+    """The named images of scikit-image, and china and flower of scikit-learn."""
+    return ImageSet(
         name=name,
-        photographs=tuple(
-            Photograph(name=photo, listed=f"{name}/{photo}", clean=BundledSource(name=photo, channels=channels))
-            for photo in photographs
+        entries=tuple(
+            ImageEntry(name=photo, listed=f"{name}/{photo}", clean=BundledSource(name=photo, channels=channels))
+            for photo in entries
         ),
     )
 
@@ -204,7 +204,7 @@ class FileSource:
         """
         picture = read_image(self.path)
         if self.channels == 1 and len(picture.pixels) == 3:
-            return quantise(self.to_gray(picture.pixels), bits=picture.bits) / (2**picture.bits - 1)
+            return quantize(self.to_gray(picture.pixels), bits=picture.bits) / (2**picture.bits - 1)
         self._check(len(picture.pixels))
         return picture.pixels.expand(self.channels, -1, -1)
 
@@ -228,7 +228,7 @@ class FileSource:
 
 @dataclass(frozen=True, kw_only=True)
 class BundledSource:
-    """A photograph inside scikit-image or scikit-learn; gray ones are repeated to three channels."""
+    """A image inside scikit-image or scikit-learn; gray ones are repeated to three channels."""
 
     name: str
     channels: int

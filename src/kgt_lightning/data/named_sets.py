@@ -1,25 +1,23 @@
-"""Image sets by their names below the data root, and which photographs of them are held out."""
+"""Image sets by their names below the data root, and which images of them are held out."""
 
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kgt_lightning.data.catalogue import describe_missing
-from kgt_lightning.data.image_sets import Photograph, PhotographSet
+from kgt_lightning.data.image_sets import ImageEntry, ImageSet
 
 log = logging.getLogger(__name__)
 
 
-def named_sets(
-    names: Sequence[str], *, root: str, key: str, read: Callable[[Path], PhotographSet]
-) -> list[PhotographSet]:
+def named_sets(names: Sequence[str], *, root: str, key: str, read: Callable[[Path], ImageSet]) -> list[ImageSet]:
     """The sets of these names.
 
     Args:
         names: folders or files below the root, or paths.
         root: folder that holds the sets.
         key: what the names are for, train or test; errors name it.
-        read: finds the photographs of one.
+        read: finds the images of one.
 
     Raises:
         ValueError: if the root or a set is missing; a known one is explained.
@@ -40,12 +38,12 @@ def named_sets(
 
 
 def held_out(
-    photographs: Sequence[Photograph], *, number: int, where: str
-) -> tuple[tuple[Photograph, ...], tuple[Photograph, ...]]:
-    """The photographs to train on, and some to validate: evenly spaced, so that both are varied.
+    entries: Sequence[ImageEntry], *, number: int, where: str
+) -> tuple[tuple[ImageEntry, ...], tuple[ImageEntry, ...]]:
+    """The images to train on, and some to validate: evenly spaced, so that both are varied.
 
     Args:
-        photographs: in the order of their names.
+        entries: in the order of their names.
         number: to hold out, but at least one and at most an eighth.
         where: they come from, for the error.
 
@@ -53,9 +51,9 @@ def held_out(
         ValueError: if there are fewer than two.
 
     """
-    if len(photographs) < 2:
-        raise ValueError(f"{where} holds one photograph: two are the least, one to train on and one to validate")
-    number = max(1, min(number, len(photographs) // 8))
-    kept = {len(photographs) * (2 * i + 1) // (2 * number) for i in range(number)}
-    train = tuple(each for i, each in enumerate(photographs) if i not in kept)
-    return train, tuple(each for i, each in enumerate(photographs) if i in kept)
+    if len(entries) < 2:
+        raise ValueError(f"{where} holds one image: two are the least, one to train on and one to validate")
+    number = max(1, min(number, len(entries) // 8))
+    kept = {len(entries) * (2 * i + 1) // (2 * number) for i in range(number)}
+    train = tuple(each for i, each in enumerate(entries) if i not in kept)
+    return train, tuple(each for i, each in enumerate(entries) if i in kept)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from kgt_lightning.data.image_sets import FileSource, Photograph, PhotographSet, folder_set, paired_set
+from kgt_lightning.data.image_sets import FileSource, ImageEntry, ImageSet, folder_set, paired_set
 from kgt_lightning.images.files import gray
 
 Names = tuple[str, str]
@@ -20,7 +20,7 @@ def pairs_in(
     degraded_channels: int,
     repeat_gray: bool,
     partner: Callable[[str], str] = str,
-) -> PhotographSet | None:
+) -> ImageSet | None:
     """The pairs in a folder and in the folders below it, or None if no subfolder has one of the names.
 
     The pair of ``input/1.png`` and ``target/1.png`` is called 1, that of ``seq/input/1.png`` and ``seq/target/1.png``
@@ -38,7 +38,7 @@ def pairs_in(
         ValueError: if one of two subfolders is missing, the choice is not clear, or an image has no partner.
 
     """
-    photographs: list[Photograph] = []
+    entries: list[ImageEntry] = []
     for parent, below, _ in os.walk(folder):
         below[:] = sorted(each for each in below if not each.startswith("."))
         pair = _pair_among(below, names, parent)
@@ -53,21 +53,21 @@ def pairs_in(
             )
             for subfolder, number in zip(pair, (degraded_channels, channels), strict=True)
         )
-        photographs += [
+        entries += [
             replace(each, name=(where / each.name).as_posix(), listed=(folder.name / where / each.listed).as_posix())
-            for each in paired_set(degraded, clean, partner=partner).photographs
+            for each in paired_set(degraded, clean, partner=partner).entries
         ]
-    return PhotographSet(name=folder.name, photographs=tuple(photographs)) if photographs else None
+    return ImageSet(name=folder.name, entries=tuple(entries)) if entries else None
 
 
-def pairs_listed(file: Path, *, name: str, channels: int, degraded_channels: int, repeat_gray: bool) -> PhotographSet:
+def pairs_listed(file: Path, *, name: str, channels: int, degraded_channels: int, repeat_gray: bool) -> ImageSet:
     """The pairs in a text file with lines ``<clean> <degraded> ...``, paths below the folder of the file.
 
     Raises:
         ValueError: naming the line of which an image is missing, or that has no two paths.
 
     """
-    photographs = []
+    entries = []
     for number, line in enumerate(file.read_text().splitlines(), 1):
         paths = line.split()[:2]
         if not paths:
@@ -83,14 +83,14 @@ def pairs_listed(file: Path, *, name: str, channels: int, degraded_channels: int
             for path, each in zip(paths, (channels, degraded_channels), strict=True)
         )
         shown = PurePosixPath(paths[1])
-        photographs.append(
-            Photograph(
+        entries.append(
+            ImageEntry(
                 name=shown.with_suffix("").as_posix(), listed=(name / shown).as_posix(), clean=clean, degraded=degraded
             )
         )
-    if not photographs:
+    if not entries:
         raise ValueError(f"{file} is empty: it must have lines <clean> <degraded>")
-    return PhotographSet(name=name, photographs=tuple(photographs))
+    return ImageSet(name=name, entries=tuple(entries))
 
 
 def part_in(folder: Path, *, training: bool) -> Path:

@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 
 
 class PixelCache:
-    """Photographs decoded once into one memory-mapped file of 8-bit pixels, so that a crop costs a copy of the crop.
+    """Images decoded once into one memory-mapped file of 8-bit pixels, so that a crop costs a copy of the crop.
 
-    The file is named after everything it was made from; when a photograph changes, a new one is made. Photographs of
+    The file is named after everything it was made from; when a image changes, a new one is made. Images of
     16 bits are rounded to 8.
     """
 
@@ -39,7 +39,7 @@ class PixelCache:
         return len(self._shapes)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Pixels uint8 [H, W, C] of a photograph, still on disk."""
+        """Pixels uint8 [H, W, C] of a image, still on disk."""
         if self._pixels is None:  # mapped anew in each worker process
             self._pixels = np.memmap(self._pixels_file, dtype=np.uint8, mode="r")
         return self._pixels[self._offsets[index] : self._offsets[index + 1]].reshape(self._shapes[index])

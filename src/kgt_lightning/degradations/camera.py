@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgt_lightning.images.files import quantise
+from kgt_lightning.images.files import quantize
 
 
-def photographed(light: np.ndarray) -> Tensor:
+def quantize_8bit(light: np.ndarray) -> Tensor:
     """Image, float32 [C, H, W] in [0, 1]: the light clipped and rounded to 8 bits, as in a file."""
-    return quantise(torch.from_numpy(light)) / 255
+    return quantize(torch.from_numpy(light)) / 255

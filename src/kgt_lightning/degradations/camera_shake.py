@@ -1,4 +1,4 @@
-"""Camera shake: the path of the image on the sensor during the exposure, its blur kernel, the blurred photograph."""
+"""Camera shake: the path of the image on the sensor during the exposure, its blur kernel, the blurred image."""
 
 import math
 
@@ -60,7 +60,7 @@ def shake_kernel(path: Path, size: int) -> Tensor:
     """Blur kernel, float32 [size, size], that a path leaves: the share of the exposure that each pixel gets.
 
     Every point is split among the four pixels around it (bilinear). The centroid of the kernel is its centre, so that
-    the blurred photograph is not moved against the sharp one.
+    the blurred image is not moved against the sharp one.
 
     Raises:
         ValueError: if the size is even, or too small for the path.

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kgt_lightning.degradations.camera import photographed
+from kgt_lightning.degradations.camera import quantize_8bit
 
 SMALLEST = 1 / 3
 """Radius of the smallest drops, in radii of the largest."""
@@ -62,7 +62,7 @@ class Drops:
             radius = self.radius / rng.uniform(1, 1 / SMALLEST)
             y, x = (rng.uniform(-margin, side + margin) for side in (height, width))
             self._lay(light, scene, y, x, radius, rng)
-        return photographed(light)
+        return quantize_8bit(light)
 
     def _lay(
         self, light: np.ndarray, scene: Tensor, y: float, x: float, radius: float, rng: np.random.Generator

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from kgt_lightning.degradations.camera import photographed
+from kgt_lightning.degradations.camera import quantize_8bit
 from kgt_lightning.degradations.particles import draw, scatter
 from kgt_lightning.degradations.veil import Veil
 
@@ -49,7 +49,7 @@ class Rain:
         size = (clean.shape[1], clean.shape[2])
         veil = self.veil.draw(size, strength=self.strength, rng=rng)
         light = veil.transmission * (clean.numpy() + self._streaks(size, rng))
-        return photographed(light + (1 - veil.transmission) * np.float32(veil.airlight))
+        return quantize_8bit(light + (1 - veil.transmission) * np.float32(veil.airlight))
 
     def _streaks(self, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         """Light S of the streaks, [H, W]."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from kgt_lightning.degradations.camera import photographed
+from kgt_lightning.degradations.camera import quantize_8bit
 from kgt_lightning.degradations.particles import Particles, draw, scatter
 from kgt_lightning.degradations.veil import Veil
 
@@ -52,7 +52,7 @@ class Snow:
         behind = veil.transmission * clean.numpy() + (1 - veil.transmission) * np.float32(veil.airlight)
         through = np.exp(-self._thickness(size, rng))
         white = np.float32(rng.uniform(0.9, 1))
-        return photographed(through * behind + (1 - through) * white)
+        return quantize_8bit(through * behind + (1 - through) * white)
 
     def _thickness(self, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         """Optical thickness of the flakes, [H, W]."""

@@ -25,7 +25,7 @@ class Drawn(NamedTuple):
 class Veil:
     """Seen = J t + A (1 - t), t = exp(-beta d): light J of the scene, airlight A, extinction beta, distance d.
 
-    The law of Koschmieder (1924), as in Outdoor-Rain (Li, Cheong and Tan, CVPR 2019, arXiv 1904.05050). Photographs
+    The law of Koschmieder (1924), as in Outdoor-Rain (Li, Cheong and Tan, CVPR 2019, arXiv 1904.05050). Images
     come without distances, so d is made up: a plane that is nearest at the bottom of the picture and farthest, d = 1,
     at its top, times a smooth random field of mean 1. A and beta are drawn evenly from their ranges.
     """

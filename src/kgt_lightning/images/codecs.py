@@ -68,7 +68,7 @@ def decode(path: Path) -> tuple[np.ndarray, bytes | None]:
         if start.startswith(_TIFF_STARTS) and (found := _deep_tiff(path)) is not None:
             return found
         with _size_limit(), Image.open(file) as image:
-            # the further frames of an MPO are thumbnails and gain maps of one photograph
+            # the further frames of an MPO are thumbnails and gain maps of one image
             if image.format != "MPO":
                 _warn_of_frames(path, getattr(image, "n_frames", 1))
             profile = None if image.mode in ("CMYK", "YCbCr") else image.info.get("icc_profile")

@@ -73,7 +73,7 @@ def read_image(path: str | Path, *, channels: Literal[1, 3] | None = None) -> Pi
         profile=profile,
     )
     if channels == 1 and picture.pixels.shape[0] == 3:
-        return replace(picture, pixels=quantise(gray(picture.pixels), bits=picture.bits) / levels, profile=None)
+        return replace(picture, pixels=quantize(gray(picture.pixels), bits=picture.bits) / levels, profile=None)
     if channels == 3 and picture.pixels.shape[0] == 1:
         return replace(picture, pixels=picture.pixels.repeat(3, 1, 1), profile=None)
     return picture
@@ -112,7 +112,7 @@ def write_image(path: str | Path, picture: Picture) -> None:
     planes = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha.to(picture.pixels)])
     if not planes.isfinite().all():
         raise ValueError(f"{path}: the picture holds values that are not finite: check what computed it")
-    array = quantise(planes.detach(), bits=picture.bits).permute(1, 2, 0).cpu().numpy()
+    array = quantize(planes.detach(), bits=picture.bits).permute(1, 2, 0).cpu().numpy()
     array = array.astype(np.uint8 if picture.bits == 8 else np.uint16)
     try:
         data = encode(array, form=form, profile=picture.profile)
@@ -150,7 +150,7 @@ def list_images(folder: str | Path) -> list[Path]:
     return sorted(found, key=lambda path: ([_natural(part) for part in path.relative_to(folder).parts], str(path)))
 
 
-def quantise(image: Tensor, *, bits: int = 8) -> Tensor:
+def quantize(image: Tensor, *, bits: int = 8) -> Tensor:
     """Floating-point whole numbers in 0..2**bits-1: the image clamped to [0, 1], scaled, rounded half to even.
 
     NaN stays NaN, so that a metric of it is NaN too. Half precision is widened to float32 first.
@@ -162,7 +162,7 @@ def quantise(image: Tensor, *, bits: int = 8) -> Tensor:
 
 def to_uint8(image: Tensor) -> Tensor:
     """Image as uint8 in 0..255, clamped and rounded half to even."""
-    return quantise(image).to(torch.uint8)
+    return quantize(image).to(torch.uint8)
 
 
 def luma(image: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kgt_lightning.images.files import luma as _luma
-from kgt_lightning.images.files import quantise
+from kgt_lightning.images.files import quantize
 
 Protocol = Literal["swinir", "grl"]
 
@@ -178,12 +178,12 @@ def _scored(restored: Tensor, clean: Tensor, *, crop: int, luma: bool, protocol:
     if luma:
         restored, clean = _luma(restored), _luma(clean)
         if protocol == "grl":
-            restored, clean = quantise(restored) / 255, quantise(clean) / 255
+            restored, clean = quantize(restored) / 255, quantize(clean) / 255
     return restored, clean
 
 
 def _rounded(image: Tensor, *, crop: int) -> Tensor:
-    image = quantise(image)[..., crop : image.shape[-2] - crop, crop : image.shape[-1] - crop]
+    image = quantize(image)[..., crop : image.shape[-2] - crop, crop : image.shape[-1] - crop]
     if image.device.type == "mps":  # has no float64
         image = image.cpu()
     return image.to(torch.float64) / 255

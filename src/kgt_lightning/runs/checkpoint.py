@@ -54,7 +54,7 @@ class Checkpoint:
         self.config.module.backbone = self.config.model
         check_types(OmegaConf.create({section: self.config[section] for section in INSTANTIATED}))
 
-    def give_weights(self, module: RestorationModule) -> list[str]:
+    def load_pretrained(self, module: RestorationModule) -> list[str]:
         """Load the weights into the module of another run; say which parts keep their own.
 
         The head may be that of another scale, task or number of channels, and for another number of channels the stem

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 import kgt_lightning
 from kgt_lightning.config.errors import one_line
 from kgt_lightning.runs.cost import count_flops
-from kgt_lightning.system.files import LAST, write_whole
+from kgt_lightning.system.files import LAST, write_atomic
 from kgt_lightning.system.hardware import commit, hardware, is_out_of_memory, process_peak_mb
 
 NOT_SHAPING = (
@@ -45,7 +45,7 @@ NOT_SHAPING = (
 )
 """Parts of the configuration that do not shape the result: runs that differ in nothing else have the same key.
 
-What lies at a path is no such part, but the path is: other photographs may come to lie in a folder, and the checkpoint
+What lies at a path is no such part, but the path is: other images may come to lie in a folder, and the checkpoint
 that ``weights`` names may be gone when the run that began with it is resumed.
 """
 
@@ -93,7 +93,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write run.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "run.json", json.dumps(record, indent=2) + "\n")
+    write_atomic(folder / "run.json", json.dumps(record, indent=2) + "\n")
 
 
 def how_it_ended(error: BaseException) -> tuple[str, str]:
@@ -154,7 +154,7 @@ class RunRecord:
         if rank == 0:
             self.end(status, reason)
         elif self.folder.is_dir():
-            write_whole(self.folder / f"rank{rank}.json", json.dumps([status, reason]) + "\n")
+            write_atomic(self.folder / f"rank{rank}.json", json.dumps([status, reason]) + "\n")
 
     def _asked_for(self, status: str) -> dict[str, Any]:
         """The whole record, empty where that is known later."""

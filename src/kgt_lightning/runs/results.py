@@ -17,7 +17,7 @@ from rich.table import Table
 from kgt_lightning.data.datamodule import RestorationData, TestSet
 from kgt_lightning.metrics.published import comparison
 from kgt_lightning.metrics.scoring import Scoring
-from kgt_lightning.system.files import write_whole
+from kgt_lightning.system.files import write_atomic
 from kgt_lightning.training.module import RestorationModule
 
 
@@ -99,12 +99,12 @@ class Results:
             "means": {str(test_set): mean for test_set, mean in self.means().items()},
             "images": [score.row() for score in self.scores],
         }
-        write_whole(folder / "results.json", json.dumps(content, indent=2) + "\n")
+        write_atomic(folder / "results.json", json.dumps(content, indent=2) + "\n")
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, list(self.scores[0].row()), lineterminator="\n")
         writer.writeheader()
         writer.writerows(score.row() for score in self.scores)
-        write_whole(folder / "results.csv", table.getvalue())
+        write_atomic(folder / "results.csv", table.getvalue())
 
 
 def run_test(trainer: lightning.Trainer, module: RestorationModule, data: RestorationData, *, task: str) -> Results:
@@ -114,7 +114,7 @@ def run_test(trainer: lightning.Trainer, module: RestorationModule, data: Restor
     scores = [
         Score(
             test_set=test_set,
-            image=images.photographs[index].name,
+            image=images.entries[index].name,
             restored=dict(zip(names, values[: len(names)], strict=True)),
             degraded=dict(zip(names, values[len(names) :], strict=True)),
         )

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from omegaconf import OmegaConf
 
-from kgt_lightning.config.errors import MISTAKES, one_line
+from kgt_lightning.config.errors import USER_ERRORS, one_line
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.runs.record import FAILED, RUNNING, RunRecord, read_record, write_record
 from kgt_lightning.sweeps.ledger import Job
@@ -26,7 +26,7 @@ class Attempt:
         job.config.resume = resume
         try:
             check_types(job.config)
-        except MISTAKES as error:
+        except USER_ERRORS as error:
             self._record.end(FAILED, one_line(error))
             return None
         subfolder = f".hydra/{datetime.now():%Y-%m-%d_%H-%M-%S}"

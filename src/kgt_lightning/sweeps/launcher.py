@@ -71,7 +71,7 @@ class RecordedLauncher(Launcher):
             # Where Hydra's own launchers say it.
             ret.hydra_cfg = OmegaConf.create({"hydra": {"runtime": {"output_dir": str(each.job.folder)}}})
             ret.return_value = each.score
-            if not each.settled:
+            if not each.finished:
                 ret.status, ret.return_value = JobStatus.FAILED, what_is_missing(outcomes, folder=self.folder)
             returns.append(ret)
         return returns

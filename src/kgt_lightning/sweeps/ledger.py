@@ -68,14 +68,14 @@ def _short(value: str) -> str:
     return f"{float(value):.4g}" if re.fullmatch(r"-?\d+\.\d{5,}|-?\d\.\d{4,}e-?\d+", value) else value
 
 
-def is_settled(record: dict[str, Any] | None, retry: bool) -> bool:
+def is_finished(record: dict[str, Any] | None, retry: bool) -> bool:
     """Whether nothing is to be done for a job with this record."""
     if record is None:
         return False
     return record["status"] in (FINISHED, PRUNED) or (record["status"] in (FAILED, OUT_OF_MEMORY) and not retry)
 
 
-def go_on(config: DictConfig, folder: Path) -> bool:
+def should_run(config: DictConfig, folder: Path) -> bool:
     """Whether a job is to be run; its configuration is then set to resume what there is.
 
     For launchers that know nothing of records and start every job: they number the folders.
@@ -91,7 +91,7 @@ def go_on(config: DictConfig, folder: Path) -> bool:
         raise ValueError(f"{folder} holds another job ({' '.join(record['overrides'])}): name another sweep")
     if record["status"] in (FINISHED, PRUNED):
         return False
-    if is_settled(record, config.retry):
+    if is_finished(record, config.retry):
         raise ValueError(f"{record['status']} before: {record['error']}; retry=true tries again")
     config.resume = True
     return True

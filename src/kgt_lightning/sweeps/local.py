@@ -21,7 +21,7 @@ from rich.table import Table
 from kgt_lightning.config.command import FULL_ERROR
 from kgt_lightning.runs.record import FAILED, FINISHED, INTERRUPTED, PRUNED, read_record
 from kgt_lightning.sweeps.attempt import Attempt
-from kgt_lightning.sweeps.ledger import Job, find_folders, is_settled, read_score
+from kgt_lightning.sweeps.ledger import Job, find_folders, is_finished, read_score
 from kgt_lightning.sweeps.processes import start_job
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Outcome:
     """Whether that was so before this start."""
 
     @property
-    def settled(self) -> bool:
+    def finished(self) -> bool:
         """Whether nothing is missing: it is finished, or was stopped by its search."""
         return self.status in (FINISHED, PRUNED)
 
@@ -71,16 +71,16 @@ def run_sweep(
 
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder, ".lock"):
+    with exclusive_lock(folder, ".lock"):
         jobs = find_folders(configs, folder=folder, swept=swept)
         before = [read_record(job.folder) for job in jobs]
-        settled = [is_settled(record, job.config.retry) for job, record in zip(jobs, before, strict=True)]
-        run([job for job, done in zip(jobs, settled, strict=True) if not done])
-        return [_outcome(job, earlier=done) for job, done in zip(jobs, settled, strict=True)]
+        finished = [is_finished(record, job.config.retry) for job, record in zip(jobs, before, strict=True)]
+        run([job for job, done in zip(jobs, finished, strict=True) if not done])
+        return [_outcome(job, earlier=done) for job, done in zip(jobs, finished, strict=True)]
 
 
 @contextmanager
-def alone(folder: Path, name: str) -> Iterator[None]:
+def exclusive_lock(folder: Path, name: str) -> Iterator[None]:
     """No other process is in such a block for the same folder.
 
     Args:
@@ -117,7 +117,7 @@ def show(outcomes: Sequence[Outcome], *, folder: Path) -> None:
 
 def what_is_missing(outcomes: Sequence[Outcome], *, folder: Path) -> ValueError:
     """Error for a sweep of which not all jobs are finished: the first reason, and how to go on."""
-    missing = [f"{each.job.name} {each.status} ({each.error})" for each in outcomes if not each.settled]
+    missing = [f"{each.job.name} {each.status} ({each.error})" for each in outcomes if not each.finished]
     return not_finished("jobs", missing, of=len(outcomes), folder=folder)
 
 
@@ -129,7 +129,7 @@ def not_finished(what: str, missing: Sequence[str], *, of: int, folder: Path) ->
     )
 
 
-def share(slot: int, at_once: int) -> dict[str, str]:
+def gpu_env(slot: int, at_once: int) -> dict[str, str]:
     """Variables that give one of several jobs at once its part of the machine.
 
     Raises:
@@ -163,7 +163,7 @@ def run_here(jobs: Sequence[Job], *, at_once: int) -> None:
 
     """
     slots: SimpleQueue[int] = SimpleQueue()
-    parts = [share(slot, at_once) for slot in range(at_once)]
+    parts = [gpu_env(slot, at_once) for slot in range(at_once)]
     for slot in range(at_once):
         slots.put(slot)
     running: list[Process] = []

@@ -22,8 +22,8 @@ from rich.table import Table
 
 from kgt_lightning.runs.curves import read_curve
 from kgt_lightning.runs.record import FINISHED, INTERRUPTED, PRUNED, RUNNING, read_record
-from kgt_lightning.sweeps.local import alone, not_finished
-from kgt_lightning.system.files import write_whole
+from kgt_lightning.sweeps.local import exclusive_lock, not_finished
+from kgt_lightning.system.files import write_atomic
 from kgt_lightning.training.pruning import NAME, SECTION, report, storage_in, trial_of
 
 STUDY, BEST = "study.journal", "best.json"
@@ -68,7 +68,7 @@ class Search:
 
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with alone(self.folder, ".search.lock"):
+        with exclusive_lock(self.folder, ".search.lock"):
             study = self._open()
             before = {each.number for each in study.get_trials(deepcopy=False) if each.state.is_finished()}
             if self.retry:
@@ -209,7 +209,7 @@ class Search:
         best = study.best_trial
         arguments = self._chosen(study, best.number)
         content = {"trial": best.number, "run": best.user_attrs["run"], self.monitor: best.value}
-        write_whole(self.folder / BEST, json.dumps({**content, "arguments": arguments}, indent=2) + "\n")
+        write_atomic(self.folder / BEST, json.dumps({**content, "arguments": arguments}, indent=2) + "\n")
         log.info("best is trial %d, %s %.2f: %s", best.number, self.monitor, best.value, shlex.join(arguments))
         return best
 

@@ -40,7 +40,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             aside.unlink(missing_ok=True)
 
 
-def write_whole(file: Path, text: str) -> None:
+def write_atomic(file: Path, text: str) -> None:
     """Write a file of which a reader, or a kill, never meets half."""
     part = file.with_name(file.name + ".part")
     part.write_text(text)
@@ -57,7 +57,7 @@ def rename(file: Path, to: Path) -> None:
         os.close(folder)
 
 
-def damage(path: Path) -> str | None:
+def checksum_error(path: Path) -> str | None:
     """What is wrong with a checkpoint file; None if its bytes are those that were written."""
     # torch.load itself does not compare the checksums.
     try:
@@ -78,7 +78,7 @@ def newest_intact(folder: Path) -> Path | None:
     """
     found = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
     for path in found:
-        reason = damage(path)
+        reason = checksum_error(path)
         if reason is None:
             return path
         log.warning("%s is damaged (%s): the one before it is taken", path, reason)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.datasets import rng_for
-from kgt_lightning.data.image_sets import PhotographSet, paired_set
+from kgt_lightning.data.image_sets import ImageSet, paired_set
 from kgt_lightning.data.pairs import pairs_in, pairs_listed, part_in
-from kgt_lightning.degradations.camera import photographed
+from kgt_lightning.degradations.camera import quantize_8bit
 from kgt_lightning.degradations.camera_shake import blur, kernel_size, shake_kernel, shake_path, to_linear, to_srgb
 from kgt_lightning.degradations.levels import Level, Levels
 from kgt_lightning.model import KGT, ResidualHead
@@ -79,7 +79,7 @@ class CameraShake:
         image = to_srgb(blur(to_linear(clean), kernel)) if self.linear_light else blur(clean, kernel)
         if self.noise > 0:
             image += torch.from_numpy(rng.standard_normal(tuple(image.shape), dtype=np.float32)) * (self.noise / 255)
-        return photographed(image.numpy())
+        return quantize_8bit(image.numpy())
 
     def _shaken_by_name(self, clean: Tensor, name: str, *, length: float) -> Tensor:
         return self.shaken(clean, length=length, rng=rng_for(name))
@@ -97,7 +97,7 @@ class DeblurData(RestorationData):
     - ``train`` and ``test``, all their partners in ``GT`` beside them: HIDE as published;
     - lines ``<sharp> <blurred>`` in ``RealBlur_J_train_list.txt``, ``RealBlur_J_test_list.txt``: RealBlur as published.
 
-    Another folder holds sharp photographs; synthetic camera shake blurs them.
+    Another folder holds sharp images; synthetic camera shake blurs them.
     """
 
     gopro_blur: Literal["blur", "blur_gamma"]
@@ -130,8 +130,8 @@ class DeblurData(RestorationData):
         shaken = f"synthetic shake of {light}, drawn by file name, 8 bits"
         return ", ".join(filter(None, [super().test_rules, shaken]))
 
-    def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
-        """Pairs of a set, or its sharp photographs.
+    def images_in(self, folder: Path, *, training: bool) -> ImageSet:
+        """Pairs of a set, or its sharp images.
 
         Raises:
             ValueError: if a part of a layout is missing, or it is not clear which is meant.
@@ -156,7 +156,7 @@ class DeblurData(RestorationData):
         divided = part.name in ("train", "test")
         name = part.parent.name if divided else part.name
         if divided and (part.parent / "GT").is_dir():
-            clean = super().photographs_in(part.parent / "GT", training=training)
+            clean = super().images_in(part.parent / "GT", training=training)
             return _partners_among(clean, self.degraded_in(part), name=name)
         pairs = pairs_in(
             part,
@@ -166,8 +166,8 @@ class DeblurData(RestorationData):
             repeat_gray=self.repeat_gray,
         )
         if pairs is None:
-            log.info("%s brings no blurred images: synthetic camera shake blurs its photographs", part)
-            pairs = super().photographs_in(part, training=training)
+            log.info("%s brings no blurred images: synthetic camera shake blurs its images", part)
+            pairs = super().images_in(part, training=training)
         return replace(pairs, name=name)
 
 
@@ -179,11 +179,11 @@ class DeblurModule(RestorationModule):
         return ResidualHead(width=backbone.width, stride=backbone.stride, channels=backbone.channels)
 
 
-def _partners_among(clean: PhotographSet, degraded: PhotographSet, *, name: str) -> PhotographSet:
+def _partners_among(clean: ImageSet, degraded: ImageSet, *, name: str) -> ImageSet:
     """Pairs by file name; clean images without partner belong to another part of the set."""
-    wanted = {_last(each.name) for each in degraded.photographs}
-    own = tuple(each for each in clean.photographs if each.name in wanted)
-    return paired_set(degraded, replace(clean, photographs=own), partner=_last, name=name)
+    wanted = {_last(each.name) for each in degraded.entries}
+    own = tuple(each for each in clean.entries if each.name in wanted)
+    return paired_set(degraded, replace(clean, entries=own), partner=_last, name=name)
 
 
 def _last(name: str) -> str:

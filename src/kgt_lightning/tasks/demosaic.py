@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kgt_lightning.data.datamodule import RestorationData
-from kgt_lightning.data.image_sets import PhotographSet
+from kgt_lightning.data.image_sets import ImageSet
 from kgt_lightning.images.files import list_images, read_shape
 from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.model import KGT, ResidualHead
@@ -139,7 +139,7 @@ class DemosaicData(RestorationData):
         """The pattern, as where the mosaic is made."""
         return self.pattern
 
-    def degraded_in(self, folder: Path) -> PhotographSet:
+    def degraded_in(self, folder: Path) -> ImageSet:
         """Mosaics in a folder.
 
         Raises:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kgt_lightning.data.datamodule import RestorationData
-from kgt_lightning.data.image_sets import PhotographSet, photograph_set
+from kgt_lightning.data.image_sets import ImageSet, image_set
 from kgt_lightning.degradations.levels import Levels
 from kgt_lightning.images.files import luma, to_uint8
 from kgt_lightning.model import KGT, ResidualHead
@@ -34,10 +34,10 @@ Quality = partial(
 class JPEGCompression:
     """degraded = decode(encode(clean, quality)): libjpeg's tables, colour in 4:2:0, 8 bits.
 
-    The blocks of a patch lie at a random phase and are whole, as in a random crop of a compressed photograph: GRL's
+    The blocks of a patch lie at a random phase and are whole, as in a random crop of a compressed image: GRL's
     order, compression before cropping. KAIR and SwinIR compress a crop 8 pixels larger, half of the time from its
     corner, so that chroma blocks are cut. Here the patch comes with one block more on each side, which gives the very
-    pixels of the compressed photograph at the price of a small one.
+    pixels of the compressed image at the price of a small one.
     """
 
     quality: Levels
@@ -101,11 +101,11 @@ class JPEGData(RestorationData):
         made = "MATLAB's Y of colour files" if self.channels == 1 and self.root else ""
         return ", ".join(filter(None, [super().test_rules, made]))
 
-    def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
-        """Photographs of a set; gray test images of colour files are MATLAB's Y, rounded to 8 bits."""
+    def images_in(self, folder: Path, *, training: bool) -> ImageSet:
+        """Images of a set; gray test images of colour files are MATLAB's Y, rounded to 8 bits."""
         if training:
-            return super().photographs_in(folder, training=training)
-        return photograph_set(folder, channels=self.channels, repeat_gray=self.repeat_gray, to_gray=luma)
+            return super().images_in(folder, training=training)
+        return image_set(folder, channels=self.channels, repeat_gray=self.repeat_gray, to_gray=luma)
 
 
 class JPEGModule(RestorationModule):

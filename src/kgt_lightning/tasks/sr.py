@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from kgt_lightning.data.datamodule import RestorationData
-from kgt_lightning.data.image_sets import SMALL, PhotographSet
+from kgt_lightning.data.image_sets import SMALL, ImageSet
 from kgt_lightning.images.files import imresize
 from kgt_lightning.model import KGT, PixelShuffleHead
 from kgt_lightning.training.module import RestorationModule
@@ -24,7 +24,7 @@ class BicubicDown:
     scale: int
     """2, 3 or 4."""
     context: ClassVar[int] = 0
-    """None, so that the patches of a photograph are resized as a whole image is: mirrored at their edges."""
+    """None, so that the patches of a image are resized as a whole image is: mirrored at their edges."""
     matlab_uint8: bool
     """Whether both passes are rounded to 8 bits, as in files that MATLAB wrote; otherwise nothing is rounded."""
 
@@ -52,9 +52,9 @@ class BicubicDown:
 class SRData(RestorationData):
     """Pairs of a small and a large image; fields as in :class:`BicubicDown`.
 
-    A set may be a plain folder of photographs, or hold them in ``HR`` and their small versions in
-    ``LR_bicubic/X<scale>``, named as the photograph or with ``x<scale>`` after it, as the benchmarks are published.
-    Where none are given they are made: for a test of the whole photograph, in training of the patch.
+    A set may be a plain folder of images, or hold them in ``HR`` and their small versions in
+    ``LR_bicubic/X<scale>``, named as the image or with ``x<scale>`` after it, as the benchmarks are published.
+    Where none are given they are made: for a test of the whole image, in training of the patch.
     """
 
     scale: int
@@ -69,25 +69,25 @@ class SRData(RestorationData):
         """The scale, as where the small version is made."""
         return f"x{self.scale}"
 
-    def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
-        """Photographs of a set, with their small versions if it gives them at this scale.
+    def images_in(self, folder: Path, *, training: bool) -> ImageSet:
+        """Images of a set, with their small versions if it gives them at this scale.
 
         Raises:
-            ValueError: if it gives them for some photographs only.
+            ValueError: if it gives them for some images only.
 
         """
-        clean = super().photographs_in(folder, training=training)
-        photographs = list(clean.photographs)
+        clean = super().images_in(folder, training=training)
+        entries = list(clean.entries)
         given = folder / SMALL / f"X{self.scale}"
         if given.is_dir():
-            small = {each.name: each.clean for each in self.degraded_in(given).photographs}
-            for i, each in enumerate(photographs):
+            small = {each.name: each.clean for each in self.degraded_in(given).entries}
+            for i, each in enumerate(entries):
                 names = (each.name, f"{each.name}x{self.scale}")
                 found = next((name for name in names if name in small), None)
                 if found is None:
                     raise ValueError(f"{given} has no {' or '.join(names)} for {each.name}: add it, or remove {given}")
-                photographs[i] = replace(each, degraded=small[found])
-        return replace(clean, photographs=tuple(photographs))
+                entries[i] = replace(each, degraded=small[found])
+        return replace(clean, entries=tuple(entries))
 
 
 class SRModule(RestorationModule):

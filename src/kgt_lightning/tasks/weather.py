@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.datasets import rng_for
-from kgt_lightning.data.image_sets import PhotographSet
+from kgt_lightning.data.image_sets import ImageSet
 from kgt_lightning.data.pairs import pairs_in, part_in
 from kgt_lightning.degradations.drops import Drops
 from kgt_lightning.degradations.rain import Rain
@@ -69,7 +69,7 @@ def _drawn_from_name(clean: Tensor, name: str, *, weather: Rain | Snow | Drops) 
 class WeatherData(RestorationData):
     """Pairs of an image taken in adverse weather and a clean one; fields as in :class:`Weather`.
 
-    A set is a plain folder of clean photographs, to which the weather is added, or brings its own pairs as they are
+    A set is a plain folder of clean images, to which the weather is added, or brings its own pairs as they are
     published: ``in`` or ``input`` (Outdoor-Rain, TransWeather's packages), ``synthetic`` (Snow100K) or ``data``
     (RainDrop) beside ``gt``. Partners have the same name, or im_0001_s80_a04 has im_0001, and 0_rain has 0_clean. Where
     one of TransWeather's lists lies in the folder, the set is what it names. The two may lie in ``train`` and ``test``,
@@ -100,8 +100,8 @@ class WeatherData(RestorationData):
         resized = "given pairs resized to multiples of 16 of at most 1024 pixels" if self.resize_test else ""
         return ", ".join(filter(None, [super().test_rules, resized]))
 
-    def photographs_in(self, folder: Path, *, training: bool) -> PhotographSet:
-        """Photographs of a set, with their degraded images if it gives them.
+    def images_in(self, folder: Path, *, training: bool) -> ImageSet:
+        """Images of a set, with their degraded images if it gives them.
 
         Raises:
             ValueError: if images lack a partner, or a list names an image that is not there.
@@ -117,7 +117,7 @@ class WeatherData(RestorationData):
             partner=partial(clean_name, there={path.stem for path in part.rglob("gt/*")}),
         )
         if pairs is None:
-            return super().photographs_in(folder, training=training)
+            return super().images_in(folder, training=training)
         lists = [part / name for name in LISTS if (part / name).is_file()]
         if len(lists) > 1:
             raise ValueError(
@@ -154,7 +154,7 @@ def clean_name(degraded: str, *, there: Collection[str]) -> str:
     return path.with_name(re.sub(r"_rain$", "_clean", name)).as_posix()
 
 
-def listed(pairs: PhotographSet, file: Path) -> PhotographSet:
+def listed(pairs: ImageSet, file: Path) -> ImageSet:
     """Those of the pairs that a list file of TransWeather names, in its order.
 
     Each line names a degraded image, such as ``input/0_rain.png``, below the folder of the list or the one above it.
@@ -164,18 +164,18 @@ def listed(pairs: PhotographSet, file: Path) -> PhotographSet:
 
     """
     lines = [line.strip().lstrip("/") for line in file.read_text().splitlines()]
-    by_file = {photograph.listed: photograph for photograph in pairs.photographs}
+    by_file = {entry.listed: entry for entry in pairs.entries}
     found = []
     for line in dict.fromkeys(PurePosixPath(line).as_posix() for line in lines if line):
-        photograph = by_file.get(f"{file.parent.name}/{line}") or by_file.get(line)
-        if photograph is None:
+        entry = by_file.get(f"{file.parent.name}/{line}") or by_file.get(line)
+        if entry is None:
             raise ValueError(
                 f"{file} names {line}, which is not in {file.parent}: it holds {', '.join(list(by_file)[:3])}, ..."
             )
-        found.append(photograph)
+        found.append(entry)
     if not found:
         raise ValueError(f"{file} names no image: fill it, or remove it to take all")
-    return replace(pairs, photographs=tuple(found))
+    return replace(pairs, entries=tuple(found))
 
 
 def resize_to_16(image: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ class RestorationModule(lightning.LightningModule, ABC):
     def forward(self, degraded: Tensor) -> Tensor:
         """Restored image [B, C, H*scale, W*scale] of a degraded one [B, C', H, W]; values may lie outside [0, 1]."""
         image = self.network_input(degraded)
-        return in_eight_positions(self.network, image) if self.self_ensemble else self.network(image)
+        return self_ensemble(self.network, image) if self.self_ensemble else self.network(image)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch of (degraded, clean) patches."""
@@ -203,7 +203,7 @@ class RestorationModule(lightning.LightningModule, ABC):
         return restored
 
 
-def in_eight_positions(restore: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+def self_ensemble(restore: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     """Mean of what is restored of the image in its eight positions, four turns of it and of its mirror image."""
     total = torch.zeros(())
     for mirrored in (False, True):

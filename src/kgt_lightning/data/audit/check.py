@@ -34,7 +34,7 @@ def check(data_set: DataSet, folder: Path) -> tuple[int, list[Fault]]:
 
     """
     found = members(data_set, folder)
-    groups = (found.photographs, found.clean, found.small)
+    groups = (found.entries, found.clean, found.small)
     files = {name: file for group in groups for name, file in group.items()}
     with ThreadPoolExecutor() as threads:
         results = dict(zip(files, threads.map(_decode, files.values()), strict=True))
@@ -47,7 +47,7 @@ def check(data_set: DataSet, folder: Path) -> tuple[int, list[Fault]]:
     faults += _pairs(found, decoded)
     faults += _small(found, decoded)
     faults += _duplicates(found, decoded)
-    return len(found.photographs), faults
+    return len(found.entries), faults
 
 
 def _decode(file: Path) -> _Decoded | str:
@@ -61,7 +61,7 @@ def _decode(file: Path) -> _Decoded | str:
 
 
 def _names(data_set: DataSet, found: Members) -> Iterator[Fault]:
-    own = {name.removeprefix("HR/"): name for name in found.photographs}
+    own = {name.removeprefix("HR/"): name for name in found.entries}
     listed = data_set.files or ()
     if any(name in own for name in listed):
         for name in listed:
@@ -98,8 +98,8 @@ def _pairs(found: Members, decoded: Mapping[str, _Decoded]) -> Iterator[Fault]:
 
 
 def _small(found: Members, decoded: Mapping[str, _Decoded]) -> Iterator[Fault]:
-    """Small versions are named as the photograph, or with x<scale> after it, and each scale has all of them."""
-    own = {name.removeprefix("HR/"): name for name in found.photographs}
+    """Small versions are named as the image, or with x<scale> after it, and each scale has all of them."""
+    own = {name.removeprefix("HR/"): name for name in found.entries}
     there: dict[int, set[str]] = {}
     for name in found.small:
         place = re.fullmatch(r"LR_bicubic/X(\d+)/(.+)", name)
@@ -109,7 +109,7 @@ def _small(found: Members, decoded: Mapping[str, _Decoded]) -> Iterator[Fault]:
         scale = int(place.group(1))
         partner = next((each for each in (place.group(2), place.group(2).removesuffix(f"x{scale}")) if each in own), "")
         if not partner:
-            yield Fault("extra", name, "small version of no photograph")
+            yield Fault("extra", name, "small version of no image")
             continue
         there.setdefault(scale, set()).add(partner)
         if name in decoded and own[partner] in decoded:
@@ -124,7 +124,7 @@ def _small(found: Members, decoded: Mapping[str, _Decoded]) -> Iterator[Fault]:
 
 def _duplicates(found: Members, decoded: Mapping[str, _Decoded]) -> Iterator[Fault]:
     first: dict[str, str] = {}
-    for name in found.photographs:
+    for name in found.entries:
         if name in decoded:
             before = first.setdefault(decoded[name].digest, name)
             if before != name:

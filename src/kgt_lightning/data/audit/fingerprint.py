@@ -81,7 +81,7 @@ def mirrored(spectra: Tensor) -> Tensor:
 def _spectrum(part: Tensor) -> Tensor:
     """Lowest frequencies of the cosine transform of an image [1, H, W], of norm 1; zero for one without any contrast.
 
-    Each is multiplied by its frequency: the spectrum of photographs falls with it, and otherwise every bright sky would
+    Each is multiplied by its frequency: the spectrum of images falls with it, and otherwise every bright sky would
     look like any other.
     """
     small = _resized(part, _SMALL, _SMALL)[0]

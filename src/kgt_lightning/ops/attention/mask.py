@@ -12,14 +12,14 @@ from torch import Tensor
 from kgt_lightning.ops.attention.reference import expand_bias
 from kgt_lightning.ops.key_graph.graph import KeyGraph
 
-# Biases of all pairs with the strangers at -inf, held at once; more windows are worked on in turns.
+# Biases of all pairs with the non-neighbours at -inf, held at once; more windows are worked on in turns.
 CHUNK_BYTES = 128 * 2**20
 
 
 def mask_attention(
     q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, *, scale: float, bias_table: Tensor | None = None
 ) -> Tensor:
-    """PyTorch's scaled-dot-product attention, strangers masked out; see :func:`key_graph_attention`.
+    """PyTorch's scaled-dot-product attention, non-neighbours masked out; see :func:`key_graph_attention`.
 
     Without a bias table no biases are made, and where all nodes are neighbours no mask is: PyTorch's fused kernels then
     run. A bias table that wants a gradient makes PyTorch take its slow path.

@@ -26,7 +26,7 @@ def expand_bias(bias_table: Tensor, num_nodes: int) -> Tensor:
 def reference_attention(
     q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, *, scale: float, bias_table: Tensor | None = None
 ) -> Tensor:
-    """All scores, those of strangers set to -inf, softmax, weighted sum; see :func:`key_graph_attention`."""
+    """All scores, those of non-neighbours set to -inf, softmax, weighted sum; see :func:`key_graph_attention`."""
     scores_WHNN = q @ k.transpose(-1, -2) * scale
     if bias_table is not None:
         scores_WHNN = scores_WHNN + expand_bias(bias_table, graph.num_nodes)

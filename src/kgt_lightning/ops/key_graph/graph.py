@@ -113,8 +113,8 @@ def build_key_graph(nodes: Tensor, k: int) -> KeyGraph:
     if not 1 <= k <= num_nodes:
         raise ValueError(f"k={k} must lie in 1..{num_nodes}, the nodes of a window")
     if k == num_nodes:
-        everyone = torch.arange(num_nodes, dtype=torch.int32, device=nodes.device)
-        return KeyGraph(everyone.expand(nodes.shape[0], num_nodes, num_nodes))
+        all_nodes = torch.arange(num_nodes, dtype=torch.int32, device=nodes.device)
+        return KeyGraph(all_nodes.expand(nodes.shape[0], num_nodes, num_nodes))
     if nodes.is_cuda and why_no_triton() is None and nodes.dtype in DTYPES:
         from kgt_lightning.ops.key_graph.triton_graph import choose  # triton is not installed everywhere
 
