@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kgt_lightning.ops import available_implementations, build_key_graph, key_graph_attention
+from kgt_lightning.ops import KeyGraph, available_implementations, build_key_graph, key_graph_attention
 from kgt_lightning.ops.attention import dispatch as attention
 from kgt_lightning.ops.attention import mask
 
@@ -141,3 +141,9 @@ def test_shapes_that_do_not_fit(change, message):
     arguments = {"q": q, "k": k, "v": v, "graph": build_key_graph(nodes, 2), "bias_table": bias_table} | change
     with pytest.raises(ValueError, match=message):
         key_graph_attention(**arguments, scale=1.0)
+
+
+def test_what_lies_on_another_device_is_refused():
+    q, graph = torch.randn(1, 1, 4, 8), KeyGraph(torch.zeros(1, 4, 1, dtype=torch.int32, device="meta"))
+    with pytest.raises(ValueError, match="q is on cpu, but the graph on meta: move all to one device"):
+        key_graph_attention(q, q, q, graph, scale=1.0)

@@ -30,7 +30,7 @@ def attend(packed, table, graph, *, impl="native"):
     packed, table = packed.clone().requires_grad_(), table.clone().requires_grad_()
     q, k, v = packed.permute(2, 0, 3, 1, 4).unbind(0)
     out = key_graph_attention(q, k, v, graph, scale=q.shape[-1] ** -0.5, bias_table=table, impl=impl)
-    merged = out.transpose(1, 2).reshape(len(out), out.shape[2], -1)
+    merged = out.transpose(1, 2).flatten(2)
     weights = torch.linspace(-1, 1, merged.numel(), dtype=merged.dtype).view_as(merged)
     return [out.detach(), *torch.autograd.grad((merged * weights).sum(), [packed, table])]
 
@@ -91,6 +91,14 @@ def test_nan_is_not_hidden():
     assert not out[1:].isnan().any()
 
 
+def test_no_windows_give_no_output_and_no_gradient():
+    packed, table, graph = make_inputs()
+    out, grad_packed, grad_table = attend(packed[:0], table, graph.windows(0, 0))
+    assert out.shape == (0, 2, 36, 20)
+    assert grad_packed.shape == (0, 36, 3, 2, 20)
+    assert not grad_table.any()
+
+
 def test_merging_the_heads_costs_no_copy():
     packed, table, graph = make_inputs()
     merged = attend(packed, table, graph)[0].transpose(1, 2)
@@ -146,11 +154,66 @@ def test_built_once_and_kept(fresh_build, monkeypatch, tmp_path, caplog):
         native_build.library.cache_clear()
         native_build.library(double=False)
     assert caplog.text.count("compiled") == 1
-    assert [path.suffix for path in (tmp_path / "kgt_lightning").iterdir()] == [".so"]
+    assert sorted(path.suffix for path in (tmp_path / "kgt_lightning").iterdir()) == [".sha256", ".so"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no library", None], ids=["empty", "foreign", "truncated"])
+def test_a_damaged_library_is_built_again(fresh_build, monkeypatch, tmp_path, content):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native_build.library(double=False)
+    (library,) = (tmp_path / "kgt_lightning").glob("*.so")
+    whole = library.read_bytes()
+    library.unlink()  # the loaded file itself stays as it is
+    library.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    native_build.library.cache_clear()
+    native_build.library(double=False)
+    assert library.stat().st_size == len(whole)
+
+
+def test_others_cannot_write_to_the_cache_folder(fresh_build, monkeypatch, tmp_path):
+    folder = tmp_path / "kgt_lightning"
+    folder.mkdir()
+    folder.chmod(0o777)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert native_build.why_unavailable() is None
+    assert folder.stat().st_mode & 0o777 == 0o700
+    native_build.why_unavailable.cache_clear()
+    native_build.library.cache_clear()
+    monkeypatch.setattr("os.geteuid", lambda: folder.stat().st_uid + 1)
+    assert "belongs to another user: set XDG_CACHE_HOME" in native_build.why_unavailable()
+
+
+@pytest.mark.parametrize("home", ["", None])
+def test_without_a_home_folder_another_implementation_is_taken(fresh_build, monkeypatch, home, caplog):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home if home is None else lambda: Path(home))
+    packed, table, graph = make_inputs(window=5)
+    with caplog.at_level(logging.INFO):
+        attend(packed, table, graph, impl="auto")
+    assert "native" not in available_implementations()
+    assert "set XDG_CACHE_HOME" in native_build.why_unavailable()
+
+
+def test_the_compiler_that_cc_names_is_taken(fresh_build, monkeypatch, tmp_path):
+    compiler = tmp_path / "mine"
+    compiler.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", f"{compiler} -g0")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert native_build.why_unavailable() is None
+    assert "-g0 -std=gnu11" in (tmp_path / "calls").read_text()
+    native_build.why_unavailable.cache_clear()
+    native_build.library.cache_clear()
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert native_build.why_unavailable() == "CC=no-such-compiler is not installed: unset CC, or name a C compiler"
 
 
 def test_without_a_compiler_auto_says_what_it_takes_instead(fresh_build, monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
     packed, table, graph = make_inputs(window=5)
     assert "native" not in available_implementations()
     with caplog.at_level(logging.INFO):

@@ -83,3 +83,9 @@ def test_without_data_only_the_shape_is_known():
 @no_native
 def test_operator_follows_the_rules_of_torch_library():
     torch.library.opcheck(torch.ops.kgt.most_similar.default, (torch.randn(2, 9, 4), 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_neighbours_of_16_bit_nodes_are_chosen_in_float32(dtype):
+    nodes = torch.randn(2, 64, 48, generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert torch.equal(build_key_graph(nodes, 9).index, build_key_graph(nodes.float(), 9).index)

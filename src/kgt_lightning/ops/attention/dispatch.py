@@ -122,6 +122,10 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, bias_table: 
         shapes = ", ".join(str(list(t.shape)) for t in (q, k, v))
         raise ValueError(f"q, k, v have shapes {shapes}; expected three times [windows, heads, nodes, width]")
     windows, heads, num_nodes, _ = q.shape
+    others = {"k": k, "v": v, "the graph": graph.index, "bias_table": bias_table}
+    elsewhere = [f"{name} on {t.device}" for name, t in others.items() if t is not None and t.device != q.device]
+    if elsewhere:
+        raise ValueError(f"q is on {q.device}, but {', '.join(elsewhere)}: move all to one device")
     if graph.index.shape[:2] != (windows, num_nodes):
         built_for = list(graph.index.shape[:2])
         raise ValueError(

@@ -59,6 +59,8 @@ class _Index(ctypes.Structure):
 @torch.library.custom_op("kgt::native_attention", mutates_args=(), device_types="cpu")
 def _attention(q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: float) -> Tensor:
     out = _empty_nodes_first(q)
+    if not out.numel():
+        return out
     q, k, v, index = (_rows(t) for t in (q, k, v, index))
     table = None if bias_table is None else bias_table.contiguous()
     _check(
@@ -79,6 +81,8 @@ def _attention_backward(
     grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grads = [_empty_nodes_first(q) for _ in range(3)]
+    if not q.numel():
+        return grads[0], grads[1], grads[2], q.new_zeros(0) if bias_table is None else torch.zeros_like(bias_table)
     grad_out, q, k, v, index = (_rows(t) for t in (grad_out, q, k, v, index))
     windows = len(q)
     groups = windows if bias_table is None else min(windows, WINDOW_GROUPS)

@@ -46,8 +46,9 @@ typedef int32_t word;
 #define TERMS 7
 #endif
 
-typedef real vec __attribute__((vector_size(BYTES)));
-typedef word ivec __attribute__((vector_size(BYTES)));
+/* They lie over arrays of their elements. */
+typedef real vec __attribute__((vector_size(BYTES), may_alias));
+typedef word ivec __attribute__((vector_size(BYTES), may_alias));
 
 /* Vectors of a row that are worked on at once, so that the accumulators stay in registers. */
 #define GROUP 4
@@ -437,7 +438,11 @@ int kgt_backward(const shape_t *shape, const tensor_t *q, const tensor_t *k, con
 
 /* ---------------------------------------------------------------- the neighbours of a node */
 
-#define LOWEST ((word)1 << (8 * sizeof(word) - 1))
+#ifdef KGT_DOUBLE
+#define LOWEST INT64_MIN
+#else
+#define LOWEST INT32_MIN
+#endif
 
 /* Integers in the order of the numbers: -0 equals 0, NaN comes last. */
 INLINE ivec ordered(vec x) {

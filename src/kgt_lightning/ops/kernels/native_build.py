@@ -16,7 +16,9 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -80,25 +82,26 @@ def _load(path: Path) -> ctypes.CDLL:
 def _build(*, double: bool, openmp: bool) -> Path:
     """Path of the shared library; compiled if this source, compiler and processor have not met before."""
     source = resources.files(__package__).joinpath("native.c").read_bytes()
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        raise NativeUnavailableError("no C compiler (cc, gcc or clang) is installed")
+    compiler = _compiler()
     flags = [*FLAGS, *(["-DKGT_DOUBLE"] if double else []), *(["-fopenmp"] if openmp else [])]
-    version = _run([compiler, "--version"])
+    version = _run([*compiler, "--version"])
     key = hashlib.sha256(b"\0".join([source, " ".join(flags).encode(), version.encode(), _processor().encode()]))
     folder = cache_folder()
     path = folder / f"native-{key.hexdigest()[:24]}.so"
-    if path.exists():
-        return path
+    checksum = path.with_suffix(".sha256")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _own(folder)
+        if path.exists() and checksum.exists() and checksum.read_text() == _sha256(path):
+            return path
         with tempfile.TemporaryDirectory(dir=folder) as build:
             # Moved into place as a whole: other processes build the same file at the same time.
             built, unlinked = Path(build, "native.so"), Path(build, "native.o")
             Path(build, "native.c").write_bytes(source)
-            _run([compiler, *flags, "-c", str(Path(build, "native.c")), "-o", str(unlinked)])
-            _run([compiler, "-shared", str(unlinked), "-o", str(built)])
+            _run([*compiler, *flags, "-c", str(Path(build, "native.c")), "-o", str(unlinked)])
+            _run([*compiler, "-shared", str(unlinked), "-o", str(built)])
+            Path(build, "sha256").write_text(_sha256(built))
             os.replace(built, path)
+            os.replace(Path(build, "sha256"), checksum)
     except OSError as error:
         raise NativeUnavailableError(f"the kernel cannot be stored in {folder}: {error}") from error
     log.info("native: compiled %s with %s", path, version.splitlines()[0])
@@ -107,7 +110,39 @@ def _build(*, double: bool, openmp: bool) -> Path:
 
 def cache_folder() -> Path:
     """Where compiled kernels are kept: kgt_lightning in the user's cache folder (XDG_CACHE_HOME or ~/.cache)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kgt_lightning")
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        folder = Path(base or Path.home() / ".cache", "kgt_lightning")
+    except RuntimeError:
+        folder = Path()
+    if not folder.is_absolute():
+        raise NativeUnavailableError("there is no home folder to keep it in: set XDG_CACHE_HOME to a folder of yours")
+    return folder
+
+
+def _compiler() -> list[str]:
+    """The command that ``CC`` names, or else the first of cc, gcc and clang that is installed."""
+    named = shlex.split(os.environ.get("CC", ""))
+    if named and shutil.which(named[0]) is None:
+        raise NativeUnavailableError(f"CC={named[0]} is not installed: unset CC, or name a C compiler")
+    found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not named and found is None:
+        raise NativeUnavailableError("no C compiler (cc, gcc or clang) is installed")
+    return named or [str(found)]
+
+
+def _own(folder: Path) -> None:
+    """Make the folder, and see to it that nobody else can put a library there, which would be run."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
+        raise NativeUnavailableError(f"{folder} belongs to another user: set XDG_CACHE_HOME to a folder of yours")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        folder.chmod(0o700)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _processor() -> str:

@@ -15,8 +15,10 @@ BLOCK_BYTES = 4 * 2**20
 def most_similar(nodes: Tensor, k: int) -> Tensor:
     """Index [W, N, K], int32, rising along K: the k largest of each row of the inner products of nodes [W, N, C].
 
-    NaN counts as the least similar.
+    NaN counts as the least similar. Products of 16-bit nodes are summed and compared in float32, as on a GPU.
     """
+    if nodes.dtype in (torch.float16, torch.bfloat16):
+        nodes = nodes.float()
     if nodes.device.type == "cpu" and why_unavailable() is None:
         return _most_similar_native(nodes, k)
     return largest_of_rows((nodes @ nodes.mT).flatten(0, 1), k).view(*nodes.shape[:2], k)
