@@ -1,5 +1,6 @@
 """The Triton kernels against the float64 reference: output and all gradients, in both schedules."""
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -274,3 +275,41 @@ def test_schedule_rule(dtype):
     assert chosen == sorted(chosen, reverse=True) and set(chosen) == {"lists", "blocks"}
     assert choose_schedule(512, 1024, dtype, 30) == choose_schedule(128, 256, dtype, 30) == "blocks"
     assert choose_schedule(512, 1024, dtype, 128) == "lists"
+
+
+@pytest.mark.parametrize("schedule", ["lists", "blocks"])
+def test_neighbours_whose_bias_is_minus_infinity_count_for_nothing(triton_device, schedule):
+    qkv, table = make_inputs(8, 16, windows=1, heads=1)
+    # All keys in the rows above the query's and in its own: the first 32 neighbours of many queries.
+    table = table.view(1, 15, 15).clone()
+    table[:, 7:] = -torch.inf
+    table = table.view(1, -1)
+    graph = KeyGraph(torch.arange(64, dtype=torch.int32).expand(1, 64, 64).contiguous())
+    some = slice(0, 56)  # the last row has no other neighbour
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    expected = reference_attention(q, k, v, graph, scale=SCALE, bias_table=table)[:, :, some]
+    ours = triton_attention(
+        *(t.float().to(triton_device) for t in (q, k, v)),
+        on(triton_device, graph),
+        scale=SCALE,
+        bias_table=table.float().to(triton_device),
+        schedule=schedule,
+    )[:, :, some]
+    torch.testing.assert_close(ours.cpu().double(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["lists", "blocks"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="4 GB that no page of is touched are the CPU's")
+def test_heads_that_lie_far_apart_in_memory(monkeypatch, schedule):
+    """Head 2 begins 2**31 elements after head 0, beyond 32 bits. Pages never touched take no memory."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    room = torch.from_numpy(np.zeros(2**31 + 16 * 16, np.float16))
+    qkv, table = make_inputs(4, 16, windows=1, heads=3)
+    q, k, v = qkv.half().permute(2, 0, 3, 1, 4)
+    far = room.as_strided(q.shape, (0, 2**30, 16, 1))
+    far.copy_(q)
+    graph = make_graph(4, 5, 1)
+    ours, theirs = (
+        triton_attention(x, k, v, graph, scale=SCALE, bias_table=table.half(), schedule=schedule) for x in (far, q)
+    )
+    assert torch.equal(ours, theirs)

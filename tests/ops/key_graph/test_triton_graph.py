@@ -55,6 +55,16 @@ def test_similarities_that_only_differ_in_the_sign_of_zero_are_ties(triton_devic
     assert index[0, 0].tolist() == [0, 1, 2, 3, 4]
 
 
+def test_nan_is_the_least_similar(triton_device):
+    nodes = torch.randn(1, 64, 8, generator=torch.Generator().manual_seed(0))
+    nodes[0, ::3] = torch.nan
+    index, bits = triton_graph.choose(nodes.to(triton_device), 20)
+    own = torch.arange(64) % 3 != 0
+    assert torch.equal(index.cpu()[:, own], build_key_graph(nodes, 20).index[:, own])
+    assert (index.cpu()[:, own] % 3 != 0).all()
+    assert torch.equal(bits.cpu(), pack_bits(index.cpu().long()))
+
+
 @pytest.mark.parametrize("scale", [1e-18, 1.0, 1e15])
 def test_real_numbers(triton_device, scale):
     nodes = scale * torch.randn(1, 100, 30, generator=torch.Generator().manual_seed(0))

@@ -5,6 +5,7 @@ entries of the bias table; a program holds BQ queries and BK of their neighbours
 look at them. Scores are kept in base 2: lse is log2 of the sum of 2**score.
 """
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -53,10 +54,10 @@ def lists_forward(
             score += bias.to(tl.float32) * 1.4426950408889634
         score = tl.where(valid, score, -float("inf"))
         new_top = tl.maximum(top, tl.max(score, 1))
-        # Rows beyond the window never see a finite score: a finite maximum keeps their arithmetic free of NaN.
-        new_top = tl.where(inside, new_top, 0.0)
-        weight = tl.exp2(score - new_top[:, None])  # [BQ, BK]
-        shrink = tl.exp2(top - new_top)
+        # A row beyond the window, or whose neighbours so far have a bias of minus infinity, has no finite score.
+        finite = tl.where(new_top == -float("inf"), 0.0, new_top)
+        weight = tl.exp2(score - finite[:, None])  # [BQ, BK]
+        shrink = tl.exp2(top - finite)
         v_tile = load_lists(v, key, stride_vn, valid, D, BD, ALIGN)  # [BQ, BK, BD]
         total = total * shrink + tl.sum(weight, 1)
         acc = acc * shrink[:, None] + tl.sum(weight[:, :, None] * v_tile, 1)
@@ -180,8 +181,8 @@ def plan_forward(
     """Launch that writes the output [W, H, N, D] and lse [W, H, N]."""
     width = padded_width(q)
     neighbours = _neighbours_at_once(width)
-    # Half a tile for wide heads: a whole one spills registers on sm_90.
-    queries = TILE // (width * neighbours) // (2 if width > 32 else 1)
+    # Half a tile for wide heads and for float32: a whole one spills registers on sm_90 and sm_100.
+    queries = TILE // (width * neighbours) // (2 if width > 32 or q.dtype == torch.float32 else 1)
     return Launch(
         kernel=lists_forward,
         programs=count_programs(q, queries),

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -43,8 +44,12 @@ def why_unavailable() -> str | None:
     """Why the kernels cannot run on this machine, in words, or None."""
     if find_spec("triton") is None:
         return "triton is not installed"
-    if not torch.cuda.is_available() and not interpreting():
+    if interpreting():
+        return None
+    if not torch.cuda.is_available():
         return "there is no CUDA device"
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "there is no C compiler (gcc or clang), with which Triton builds its driver"
     return None
 
 
@@ -54,8 +59,13 @@ def next_power(number: int) -> int:
 
 
 def rows(tensor: Tensor) -> Tensor:
-    """The tensor itself if its last dimension lies densely in memory, as the kernels read it, or else a copy."""
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+    """The tensor itself if it lies in memory as the kernels read it, or else a copy.
+
+    Its last dimension is dense, and the second, that of the heads, spans less than 2**31 elements: the kernels compute
+    the place of a head in 32 bits, for want of registers.
+    """
+    fits = tensor.stride(-1) == 1 and (tensor.shape[1] - 1) * abs(tensor.stride(1)) < 2**31
+    return tensor if fits else tensor.contiguous()
 
 
 def padded_width(q: Tensor) -> int:

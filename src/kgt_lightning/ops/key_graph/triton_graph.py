@@ -43,6 +43,8 @@ def similarity_order(
     acc = tl.where(acc == 0.0, 0.0, acc)
     order = acc.to(tl.int32, bitcast=True)
     order ^= (order >> 31) & 0x7FFFFFFF
+    # NaN is the least similar, as on the CPU.
+    order = tl.where(acc == acc, order, -0x7FFFFFFF)
     return tl.where((column < N)[None, :], order, -0x80000000)
 
 
@@ -149,9 +151,9 @@ def list_neighbours(bits, index, N, K, BM: tl.constexpr, BN: tl.constexpr):
         inside = (row < N)[:, None] & (column < N)[None, :]
         word = tl.load(bits + (column // 32)[None, :] * N + row[:, None], mask=inside, other=0)
         chosen = (word >> (column & 31)[None, :]) & 1  # [BM, BN]
-        slot = row[:, None] * K + listed[:, None] + tl.cumsum(chosen, 1) - 1
+        slot = listed[:, None] + tl.cumsum(chosen, 1) - 1
         values = tl.broadcast_to(column[None, :], (BM, BN)).to(index.dtype.element_ty)
-        tl.store(index + slot, values, mask=chosen != 0)
+        tl.store(index + row[:, None] * K + slot, values, mask=(chosen != 0) & (slot < K))
         listed += tl.sum(chosen, 1)
 
 
