@@ -22,7 +22,7 @@ from kgt_lightning.analysis.receptive_field import influence, radius
 from kgt_lightning.analysis.statistics import distances, distances_by_chance
 from kgt_lightning.config.command import command
 from kgt_lightning.images.files import read_image
-from kgt_lightning.images.tiling import pad_to_multiple
+from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.training.callbacks import central_part
 from kgt_lightning.training.module import RestorationModule

@@ -24,8 +24,8 @@ from kgt_lightning.runs.record import recording
 from kgt_lightning.runs.results import run_test
 from kgt_lightning.sweeps.ledger import read_score, should_run
 from kgt_lightning.sweeps.plugins import register_plugins
-from kgt_lightning.system.files import newest_intact
 from kgt_lightning.training.callbacks import ConfigInCheckpoint
+from kgt_lightning.training.checkpoint_io import newest_intact
 from kgt_lightning.training.module import RestorationModule
 from kgt_lightning.training.pruning import why_pruned
 from kgt_lightning.training.strategies import check_strategy, load_weights, processes_of

@@ -18,7 +18,7 @@ from kgt_lightning.analysis.figures import draw_neighbours, draw_statistics
 from kgt_lightning.analysis.key_graphs import captured
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.images.files import Picture, read_image, write_image
-from kgt_lightning.images.tiling import pad_to_multiple
+from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.system.hardware import process_peak_mb
 from kgt_lightning.training.module import RestorationModule
 
