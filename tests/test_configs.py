@@ -50,10 +50,3 @@ def test_every_logger_and_the_callbacks(composed, tmp_path, logger):
     assert "csv" in config.logger
     for callback in config.callbacks.values():
         instantiate(callback)
-
-
-@pytest.mark.parametrize("command", ["analyze", "describe", "evaluate", "restore", "train"])
-def test_every_setting_of_a_command_is_explained(command):
-    """What stands in the file of a command is what its user sees first."""
-    lines = (CONF_DIR / f"{command}.yaml").read_text().splitlines()
-    assert lines[0].startswith("# python -m kgt_lightning." + command)

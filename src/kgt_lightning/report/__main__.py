@@ -75,7 +75,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Parser of the arguments."""
-    arguments = _Parser(prog="python -m kgt_lightning.report", description="A folder of runs as one page.")
+    arguments = _Parser(prog="kgt report", description="A folder of runs as one page.")
     arguments.add_argument("folder", type=Path, help="folder that holds runs, at any depth")
     arguments.add_argument("--output", type=Path, help="folder of the report, by default report/ in the folder of runs")
     arguments.add_argument("--title", help="of the page, by default the task and what varies")
