@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from kgt_lightning.config.command import command
+from kgt_lightning.config.extras import missing
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.runs.curves import draw_curves
@@ -85,7 +86,10 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
             means = results.means()
             if trainer.is_global_zero:
                 results.write(folder, checkpoint=best, parameters=parameters)
-                draw_curves(folder)
+                if reason := missing("curves.png", "report", "matplotlib"):
+                    log.info("%s", reason)
+                else:
+                    draw_curves(folder)
                 results.show()
                 log.info("checkpoints, curves and panels are in %s", folder)
             rows = [score.row() for score in results.scores]
