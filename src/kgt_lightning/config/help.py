@@ -56,7 +56,7 @@ def command_help(command: str, arguments: Sequence[str], *, about: str) -> str:
         if names:
             rows += _row(group, choice, "; ".join(filter(None, ["one of " + ", ".join(names), comment])))
         chosen = CONF_DIR / group / f"{choice}.yaml"
-        if chosen.is_file() and group != "experiment":
+        if chosen.is_file() and group not in ("experiment", "debug"):
             keys = _read_here(command, read_keys(chosen))
             keys = merge(keys, {key: own[key] for key in keys if key in own})
             title = f"{group}={choice}: {' '.join(head(chosen))}".rstrip(": ")
