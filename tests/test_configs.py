@@ -1,11 +1,14 @@
 """Every configuration that is shipped composes and builds what it names."""
 
+import csv
+
 import pytest
 import torch
 from hydra.utils import instantiate
 
 from kgt_lightning.config.command import CONF_DIR
 from kgt_lightning.config.schema import check_types
+from kgt_lightning.train import train
 
 
 def choices(group):
@@ -52,8 +55,19 @@ def test_every_logger_and_the_callbacks(composed, tmp_path, logger):
         instantiate(callback)
 
 
-@pytest.mark.parametrize("command", ["analyze", "describe", "evaluate", "restore", "train"])
-def test_every_setting_of_a_command_is_explained(command):
-    """What stands in the file of a command is what its user sees first."""
-    lines = (CONF_DIR / f"{command}.yaml").read_text().splitlines()
-    assert lines[0].startswith("# python -m kgt_lightning." + command)
+@pytest.mark.parametrize("debug", choices("debug"))
+def test_every_debug_configuration_runs(tiny, tmp_path, debug):
+    train(tiny(tmp_path, f"debug={debug}", "trainer.max_steps=2", "trainer.val_check_interval=2"))
+    assert (tmp_path / "results.json").exists()
+    assert (tmp_path / "fit-profile.txt").exists() == (debug == "profiler")
+
+
+def test_overfitting_repeats_one_batch(tiny, tmp_path):
+    """With weights that stand still its loss stays the same."""
+    losses = {}
+    for name in ("overfit", "steps"):
+        train(tiny(tmp_path / name, f"debug={name}", "optim.lr=1e-12", "trainer.max_steps=3"))
+        with (tmp_path / name / "train.csv").open() as stream:
+            losses[name] = {round(float(row["loss"]), 5) for row in csv.DictReader(stream)}
+    assert len(losses["overfit"]) == 1
+    assert len(losses["steps"]) == 3

@@ -21,8 +21,9 @@ from kgt_lightning.analysis.key_graphs import StageGraph, captured
 from kgt_lightning.analysis.receptive_field import influence, radius
 from kgt_lightning.analysis.statistics import distances, distances_by_chance
 from kgt_lightning.config.command import command
+from kgt_lightning.config.extras import require
 from kgt_lightning.images.files import read_image
-from kgt_lightning.images.tiling import pad_to_multiple
+from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.training.callbacks import central_part
 from kgt_lightning.training.module import RestorationModule
@@ -113,6 +114,7 @@ def run_names(checkpoints: Sequence[Path]) -> list[str]:
 @command("analyze")
 def main(config: DictConfig) -> None:
     """Command-line entry."""
+    require("kgt analyze", "report", "matplotlib")
     given = list(config.checkpoint) if isinstance(config.checkpoint, ListConfig) else [config.checkpoint]
     paths = [Path(str(each)).expanduser() for each in given]
     names = run_names(paths)

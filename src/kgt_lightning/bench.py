@@ -21,6 +21,7 @@ from kgt_lightning.benchmarks.measure import limit_memory
 from kgt_lightning.benchmarks.model import bench_model
 from kgt_lightning.benchmarks.report import show, write
 from kgt_lightning.config.command import command
+from kgt_lightning.config.extras import require
 from kgt_lightning.system.hardware import machine
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ def _options(section: DictConfig) -> dict[str, Any]:
 @command("bench")
 def main(config: DictConfig) -> None:
     """Command-line entry."""
+    require("kgt bench", "report", "matplotlib")
     usual = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(usual if config.device == "auto" else config.device)
     if config.threads:

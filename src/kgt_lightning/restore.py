@@ -14,9 +14,11 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from kgt_lightning.config.command import command
-from kgt_lightning.images.codecs import FORMATS
-from kgt_lightning.images.files import gray, list_images, read_image, write_image
-from kgt_lightning.images.tiling import pad_to_multiple, restore_tiled, tile_starts
+from kgt_lightning.images.color import gray
+from kgt_lightning.images.files import read_image, write_image
+from kgt_lightning.images.formats import FORMATS, list_images
+from kgt_lightning.images.tiling import restore_tiled, tile_starts
+from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.training.module import RestorationModule
 

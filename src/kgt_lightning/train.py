@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from kgt_lightning.config.command import command
+from kgt_lightning.config.extras import missing
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.runs.curves import draw_curves
@@ -24,8 +25,8 @@ from kgt_lightning.runs.record import recording
 from kgt_lightning.runs.results import run_test
 from kgt_lightning.sweeps.ledger import read_score, should_run
 from kgt_lightning.sweeps.plugins import register_plugins
-from kgt_lightning.system.files import newest_intact
 from kgt_lightning.training.callbacks import ConfigInCheckpoint
+from kgt_lightning.training.checkpoint_io import newest_intact
 from kgt_lightning.training.module import RestorationModule
 from kgt_lightning.training.pruning import why_pruned
 from kgt_lightning.training.strategies import check_strategy, load_weights, processes_of
@@ -85,7 +86,10 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
             means = results.means()
             if trainer.is_global_zero:
                 results.write(folder, checkpoint=best, parameters=parameters)
-                draw_curves(folder)
+                if reason := missing("curves.png", "report", "matplotlib"):
+                    log.info("%s", reason)
+                else:
+                    draw_curves(folder)
                 results.show()
                 log.info("checkpoints, curves and panels are in %s", folder)
             rows = [score.row() for score in results.scores]

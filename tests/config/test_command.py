@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from kgt_lightning import describe, train
+from kgt_lightning import describe, restore, train
 from kgt_lightning.config import command as entry
 from kgt_lightning.config.command import CONF_DIR, run_name
 
@@ -74,7 +74,14 @@ def test_a_traceback_stands_in_the_log_of_the_run_too(
     assert log.count("Traceback (most recent call last)") == told
 
 
-def test_help_names_the_settings(run_command):
-    code, output, _ = run_command(train.main, "--help")
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_is_that_of_kgt(run_command, option):
+    code, output, _ = run_command(restore.main, option)
     assert code == 0
-    assert "data_root" in output
+    assert output.startswith("kgt restore: restore an image file")
+
+
+def test_hydras_own_help_stays(run_command):
+    code, output, _ = run_command(restore.main, "--hydra-help")
+    assert code == 0
+    assert "--multirun" in output

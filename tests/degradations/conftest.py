@@ -9,7 +9,7 @@ from kgt_lightning.degradations.drops import Drops
 from kgt_lightning.degradations.rain import Rain
 from kgt_lightning.degradations.snow import Snow
 from kgt_lightning.degradations.veil import Veil
-from kgt_lightning.images.files import to_uint8
+from kgt_lightning.images.color import to_uint8
 
 AIR = {"low": 0.7, "high": 0.9}
 

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from kgt_lightning.images.codecs import decode
-from kgt_lightning.images.files import Picture, gray, read_image, read_shape, write_image
+from kgt_lightning.images.color import gray
+from kgt_lightning.images.files import Picture, read_image, read_shape, write_image
 from kgt_lightning.metrics.psnr_ssim import psnr
 
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from kgt_lightning.images.files import imresize, modcrop, read_image, to_uint8
+from kgt_lightning.images.color import modcrop, to_uint8
+from kgt_lightning.images.files import read_image
+from kgt_lightning.images.resize import imresize
 
 REFERENCE = Path(__file__).parents[1] / "data" / "reference"
 CASES = json.loads((REFERENCE / "imresize" / "imresize.json").read_text())

@@ -18,7 +18,6 @@ from lightning.pytorch.callbacks import Callback
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from kgt_lightning.runs.record import read_record, write_record
-from kgt_lightning.sweeps import sweeper
 from kgt_lightning.sweeps.search import BEST, STUDY, Search
 from kgt_lightning.train import main
 from kgt_lightning.training.pruning import NAME, storage_in
@@ -215,11 +214,11 @@ def test_mistakes_are_said_in_one_line_and_leave_nothing(run_command, tmp_path, 
 
 
 def test_without_optuna_the_extra_is_named(run_command, monkeypatch):
-    monkeypatch.setattr(sweeper, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "optuna", None)
     code, _, error = run_command(main, "-m", "hydra/sweeper=optuna", "model.k=choice(4,8)")
     assert code == 2
     assert error.strip().splitlines()[-1] == (
-        "error: hydra/sweeper=optuna needs Optuna: pip install 'kgt-lightning[search]'"
+        "error: hydra/sweeper=optuna needs optuna: pip install 'kgt-lightning[search]'"
     )
 
 

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from PIL import Image
 
 from kgt_lightning.degradations.camera_shake import to_linear
-from kgt_lightning.images.files import to_uint8
+from kgt_lightning.images.color import to_uint8
 from kgt_lightning.metrics.psnr_ssim import psnr
 from kgt_lightning.tasks.deblur import CameraShake, Shake
 from kgt_lightning.train import train

@@ -10,7 +10,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch.nn import functional as F
 
-from kgt_lightning.images.files import Picture, modcrop, read_image, to_uint8, write_image
+from kgt_lightning.images.color import modcrop, to_uint8
+from kgt_lightning.images.files import Picture, read_image, write_image
 from kgt_lightning.metrics.psnr_ssim import psnr
 from kgt_lightning.restore import restore
 from kgt_lightning.tasks.demosaic import PATTERNS, BayerMosaic, malvar, mosaic

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kgt_lightning.images.files import modcrop
+from kgt_lightning.images.color import modcrop
 from kgt_lightning.tasks.denoise import GaussianNoise, Sigma, noise_named, seeded_noise
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from kgt_lightning.images.files import Picture, gray, luma, read_image, to_uint8, write_image
+from kgt_lightning.images.color import gray, luma, to_uint8
+from kgt_lightning.images.files import Picture, read_image, write_image
 from kgt_lightning.metrics.psnr_ssim import psnr
 from kgt_lightning.tasks.jpeg import JPEGCompression, Quality, compress
 from kgt_lightning.train import train

@@ -10,7 +10,9 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer
 
-from kgt_lightning.images.files import Picture, imresize, read_image, to_uint8, write_image
+from kgt_lightning.images.color import to_uint8
+from kgt_lightning.images.files import Picture, read_image, write_image
+from kgt_lightning.images.resize import imresize
 from kgt_lightning.metrics.psnr_ssim import psnr
 from kgt_lightning.tasks.sr import BicubicDown
 from kgt_lightning.train import train

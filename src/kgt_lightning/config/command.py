@@ -1,5 +1,6 @@
 """How every command starts: Hydra composes the configuration, and what a user did wrong is said in one line."""
 
+import inspect
 import logging
 import operator
 import os
@@ -12,22 +13,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from kgt_lightning.config.errors import USER_ERRORS, one_line, wrong_argument
+from kgt_lightning.config.comments import CONF_DIR as CONF_DIR
+from kgt_lightning.config.errors import is_user_error, one_line, wrong_argument
+from kgt_lightning.config.help import command_help, summary
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.system.files import LAST, PREVIOUS
 
 log = logging.getLogger(__name__)
-
-_PACKAGED = Path(__file__).parents[1] / "conf"
-CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
-"""The configuration: inside an installed package, or beside src/ in a checkout."""
 
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 """Whether the user asks for tracebacks; read before Hydra is made to leave all errors to this file."""
@@ -54,7 +52,7 @@ def run_name(resume: bool, folder: str) -> str:
     checkpoints = [file for name in names for file in Path(folder).glob(f"*/checkpoints/{name}")]
     if checkpoints:
         return max(checkpoints, key=lambda file: file.stat().st_mtime).parents[1].name
-    if torch.distributed.is_torchelastic_launched():
+    if "TORCHELASTIC_RUN_ID" in os.environ:
         raise ValueError("under torchrun the run needs a name that all processes know: add run=<name>")
     return sweep_name(None)
 
@@ -108,7 +106,7 @@ def command(
                     check_types(config)
                     return main(config)
                 except Exception as error:
-                    if FULL_ERROR or not isinstance(error, USER_ERRORS):
+                    if FULL_ERROR or not is_user_error(error):
                         _log_traceback(error)
                         raise
                     if HydraConfig.get().mode is RunMode.MULTIRUN:
@@ -121,6 +119,10 @@ def command(
         started = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)
 
         def run() -> Any:
+            if {"-h", "--help"} & set(sys.argv[1:]):
+                about = summary(Path(inspect.getfile(main)))
+                print(command_help(config_name, sys.argv[1:], about=about))  # noqa: T201
+                return None
             for message in _NEEDLESS_WARNINGS:
                 warnings.filterwarnings("ignore", message=f".*{message}")
             logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
@@ -135,7 +137,9 @@ def command(
                     _exit(one_line(error))
                 except HydraException as error:
                     _exit(wrong_argument(error, conf=CONF_DIR, config_name=config_name, arguments=arguments))
-                except USER_ERRORS as error:
+                except Exception as error:
+                    if not is_user_error(error):
+                        raise
                     _exit(one_line(error))
 
         return run

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,26 +10,31 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.utils import get_object
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
-USER_ERRORS = (HydraException, OmegaConfBaseException, MisconfigurationException, ValueError, OSError)
-"""Errors that are put down to the user; any other is our own and keeps its traceback."""
+
+def is_user_error(error: BaseException) -> bool:
+    """Whether an error is put down to the user; any other is our own and keeps its traceback."""
+    if isinstance(error, HydraException | OmegaConfBaseException | ValueError | OSError):
+        return True
+    # Lightning is slow to import, and raises nothing before somebody has.
+    lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
+    return lightning is not None and isinstance(error, lightning.MisconfigurationException)
 
 
 def one_line(error: BaseException) -> str:
     """The message on one line, that of the cause where Hydra only wraps it."""
-    if isinstance(error, HydraException) and error.__cause__ is not None:
-        section = re.search(r"full_key: (\S+)", str(error))
-        if isinstance(error.__cause__, TypeError | AttributeError) and section:
-            return f"{section.group(1)}: a value is of the wrong type ({one_line(error.__cause__)})"
-        if isinstance(error.__cause__, USER_ERRORS) and not isinstance(error, ConfigCompositionException):
-            return one_line(error.__cause__)
+    cause = error.__cause__
+    if isinstance(error, HydraException) and cause is not None and not isinstance(error, ConfigCompositionException):
+        if isinstance(cause, TypeError | AttributeError):
+            return f"a value is of the wrong type: {_joined(error)}"
+        if is_user_error(cause):
+            return one_line(cause)
     if isinstance(error, MissingMandatoryValue) and error.full_key:
         return f"{error.full_key} is not given: add {error.full_key}=<value>"
     if isinstance(error, InterpolationResolutionError):
-        return f"{error.full_key}: {_joined(error).partition('; full_key')[0]}"
+        return f"{error.full_key}: {str(error).splitlines()[0]}"
     return _joined(error)
 
 
@@ -46,11 +51,12 @@ def wrong_argument(error: HydraException, *, conf: Path, config_name: str, argum
         known = ", ".join(sorted(options | {file.as_posix() for file in files}))
         return f"{group}={name} does not exist: choose one of {known}"
     if isinstance(error, OverrideParseException):
-        reason = _joined(error).partition("; See ")[0]
+        reason = "; ".join(str(error).splitlines()[:-1]) or _joined(error)  # without the address of a manual
         return f"{reason}: write key=value, and quote brackets and spaces, as in 'data.sigma=[15,25]'"
-    unknown = re.match(r"Could not override '([^']+)'", str(error))
-    if unknown and isinstance(error.__cause__, OmegaConfBaseException):
-        key = unknown.group(1)
+    if isinstance(error.__cause__, OmegaConfBaseException) and error.__cause__.full_key:
+        missing = error.__cause__.full_key
+        keys = [each.partition("=")[0].lstrip("+~") for each in arguments]
+        key = next((each for each in keys if f"{each}.".startswith(f"{missing}.")), missing)
         return _unknown_key(key, _composed(conf, config_name, arguments, of_hydra=key.startswith("hydra.")))
     cause = f" ({_joined(error.__cause__)})" if error.__cause__ is not None else ""
     return _joined(error) + cause

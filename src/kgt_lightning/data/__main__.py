@@ -1,4 +1,7 @@
-"""python -m kgt_lightning.data list | check <name> | leak <train> <test>: which sets are there, whole, and apart."""
+"""Command: image sets: list what is there, check a set for damage, find test images that leak into training sets.
+
+python -m kgt_lightning.data list | check <name> | leak <train> <test>
+"""
 
 import argparse
 import json
@@ -9,24 +12,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from kgt_lightning.data.audit.check import check
-from kgt_lightning.data.audit.leak import leaks
 from kgt_lightning.data.catalogue import DataSet, find, members, read_catalogue
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        _exit(f"{message}: see python -m kgt_lightning.data --help")
+        _exit(f"{message}: see kgt data --help")
 
 
 def main() -> None:
     """Run the command; exit code 1 says that something was found, 2 that it was asked wrongly."""
     arguments = parser().parse_args()
-    torch.set_num_threads(1)  # several threads read files already, and what each computes is small
     try:
         catalogue = read_catalogue(*(Path(each).expanduser() for each in arguments.catalogue))
         root = Path(arguments.root).expanduser() if arguments.root else None
@@ -45,7 +44,7 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """Parser of the arguments."""
-    main_parser = _Parser(prog="python -m kgt_lightning.data", description=__doc__)
+    main_parser = _Parser(prog="kgt data", description="Which image sets are there, whole, and apart.")
     common = _Parser(add_help=False)
     common.add_argument("--root", default=os.environ.get("KGT_DATA"), help="folder of the sets (default: KGT_DATA)")
     common.add_argument("--catalogue", action="append", default=[], help="YAML file with further sets")
@@ -85,10 +84,15 @@ def _found(data_set: DataSet, root: Path | None) -> int:
 
 
 def _check(data_set: DataSet, root: Path | None) -> int:
+    import torch  # the list does without
+
+    from kgt_lightning.data.audit.check import check
+
     if root is None:
         raise ValueError("the folder of the sets is not known: give --root=<folder> or set KGT_DATA")
     if not (root / data_set.name).is_dir():
         raise ValueError(f"{root} lacks {data_set.name}: {data_set}")
+    torch.set_num_threads(1)  # several threads read files already, and what each computes is small
     number, faults = check(data_set, root / data_set.name)
     for fault in faults:
         _say(f"{fault.kind:10} {fault.name}: {fault.what}")
@@ -97,6 +101,11 @@ def _check(data_set: DataSet, root: Path | None) -> int:
 
 
 def _leak(train: str, test: str, catalogue: Mapping[str, DataSet], root: Path | None) -> int:
+    import torch
+
+    from kgt_lightning.data.audit.leak import leaks
+
+    torch.set_num_threads(1)
     trained, tested = (_images(names, catalogue, root) for names in (train, test))
     if shared := sorted({file.resolve() for file in trained} & {file.resolve() for file in tested}):
         raise ValueError(f"{shared[0]} is given for training and for testing: name different sets")

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from kgt_lightning.images.files import list_images
+from kgt_lightning.images.formats import list_images
 
 CATALOGUE = Path(__file__).with_name("catalogue.yaml")
 """The sets that are known; its first lines explain the fields."""

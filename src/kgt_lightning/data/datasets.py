@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from kgt_lightning.data.image_sets import ImageEntry
 from kgt_lightning.data.pixel_cache import PixelCache
-from kgt_lightning.images.files import modcrop
+from kgt_lightning.images.color import modcrop
 
 
 class Degradation(Protocol):

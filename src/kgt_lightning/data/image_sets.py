@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgt_lightning.images.files import gray, list_images, quantize, read_image, read_shape, to_uint8
+from kgt_lightning.images.color import gray, quantize, to_uint8
+from kgt_lightning.images.files import read_image, read_shape
+from kgt_lightning.images.formats import list_images
 
 BUNDLED_TRAIN = ("astronaut", "camera", "china", "coins", "rocket", "brick", "flower", "grass", "gravel")
 BUNDLED_TEST = ("chelsea", "coffee")

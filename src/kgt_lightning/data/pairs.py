@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from kgt_lightning.data.image_sets import FileSource, ImageEntry, ImageSet, folder_set, paired_set
-from kgt_lightning.images.files import gray
+from kgt_lightning.images.color import gray
 
 Names = tuple[str, str]
 """Of the subfolder of degraded images and of that of the clean ones, such as ("input", "target")."""

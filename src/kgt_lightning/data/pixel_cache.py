@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kgt_lightning.data.image_sets import Source
-from kgt_lightning.images.files import to_uint8
+from kgt_lightning.images.color import to_uint8
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgt_lightning.images.files import quantize
+from kgt_lightning.images.color import quantize
 
 
 def quantize_8bit(light: np.ndarray) -> Tensor:

@@ -11,14 +11,14 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image, ImageOps
+
+from kgt_lightning.images.formats import Format
 
 _log = logging.getLogger(__name__)
 
@@ -26,34 +26,6 @@ _MAX_MEGAPIXELS = 400
 _ORIENTATION_TAG = 0x0112
 _PROFILE_TAG = 0x8773
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Format:
-    """What a file format can hold, and how it is written."""
-
-    name: str
-    deep: bool = False
-    """Holds 16 bits per channel."""
-    alpha: bool = False
-    options: tuple[tuple[str, Any], ...] = ()
-    """Arguments of Pillow's `save`."""
-
-
-_PNG = Format(name="PNG", deep=True, alpha=True)
-_TIFF = Format(name="TIFF", deep=True, alpha=True, options=(("compression", "tiff_adobe_deflate"),))
-# Loss would undo the restoration: JPEG without chroma subsampling, WebP without any loss.
-_JPEG = Format(name="JPEG", options=(("quality", 95), ("subsampling", 0)))
-_WEBP = Format(name="WEBP", alpha=True, options=(("lossless", True), ("exact", True)))
-FORMATS = {
-    ".bmp": Format(name="BMP"),
-    ".jpeg": _JPEG,
-    ".jpg": _JPEG,
-    ".png": _PNG,
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
-    ".webp": _WEBP,
-}
 
 
 def decode(path: Path) -> tuple[np.ndarray, bytes | None]:

@@ -1,12 +1,8 @@
-"""Image files in and out, and the colour, rounding, cropping and resizing that everything else shares.
-
-Tensors are [..., C, H, W], RGB or gray, in [0, 1].
-"""
+"""Image files in and out: float32 [C, H, W] in [0, 1], with alpha, bit depth and colour profile."""
 
 import os
-import re
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -16,14 +12,12 @@ import torch
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from kgt_lightning.images.codecs import FORMATS, decode, encode
+from kgt_lightning.images.codecs import decode, encode
 from kgt_lightning.images.codecs import shape as _header
-from kgt_lightning.images.resize import imresize as imresize  # part of what this module offers
+from kgt_lightning.images.color import gray, quantize
+from kgt_lightning.images.formats import FORMATS, suffixes
 
 _T = TypeVar("_T")
-
-_STUDIO_LUMA = (65.481, 128.553, 24.966)
-_FULL_RANGE_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,12 +96,12 @@ def write_image(path: str | Path, picture: Picture) -> None:
     path = Path(path)
     form = FORMATS.get(path.suffix.lower())
     if form is None:
-        raise ValueError(f"{path}: suffix {path.suffix!r} must be one of {_suffixes(FORMATS)}")
+        raise ValueError(f"{path}: suffix {path.suffix!r} must be one of {suffixes(FORMATS)}")
     if picture.bits == 16 and not form.deep:
-        deep = _suffixes(suffix for suffix, other in FORMATS.items() if other.deep)
+        deep = suffixes(suffix for suffix, other in FORMATS.items() if other.deep)
         raise ValueError(f"{path}: {form.name} cannot hold 16 bits per channel: use {deep}, or a Picture of bits=8")
     if picture.alpha is not None and not form.alpha:
-        alpha = _suffixes(suffix for suffix, other in FORMATS.items() if other.alpha)
+        alpha = suffixes(suffix for suffix, other in FORMATS.items() if other.alpha)
         raise ValueError(f"{path}: {form.name} cannot hold alpha: use {alpha}, or a Picture with alpha=None")
     planes = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha.to(picture.pixels)])
     if not planes.isfinite().all():
@@ -125,74 +119,6 @@ def write_image(path: str | Path, picture: Picture) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def list_images(folder: str | Path) -> list[Path]:
-    """Image files in the folder and below, in natural order (2 before 10); hidden files and folders are left out.
-
-    Raises:
-        ValueError: the folder is missing, is a file, or holds no image.
-
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        problem = "is a file" if folder.exists() else "does not exist"
-        raise ValueError(f"{folder} {problem}: name a folder of images ({_suffixes(FORMATS)})")
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in FORMATS
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
-    if not found:
-        raise ValueError(f"{folder} holds no image: put files with one of the suffixes {_suffixes(FORMATS)} there")
-    return sorted(found, key=lambda path: ([_natural(part) for part in path.relative_to(folder).parts], str(path)))
-
-
-def quantize(image: Tensor, *, bits: int = 8) -> Tensor:
-    """Floating-point whole numbers in 0..2**bits-1: the image clamped to [0, 1], scaled, rounded half to even.
-
-    NaN stays NaN, so that a metric of it is NaN too. Half precision is widened to float32 first.
-    """
-    if image.dtype in (torch.float16, torch.bfloat16):
-        image = image.float()
-    return image.clamp(0, 1).mul(2**bits - 1).round()
-
-
-def to_uint8(image: Tensor) -> Tensor:
-    """Image as uint8 in 0..255, clamped and rounded half to even."""
-    return quantize(image).to(torch.uint8)
-
-
-def luma(image: Tensor) -> Tensor:
-    """MATLAB's studio-range Y, [B, 1, H, W] in [16/255, 235/255], not rounded, of RGB [B, 3, H, W] in [0, 1].
-
-    Y = (65.481 R + 128.553 G + 24.966 B + 16) / 255 (ITU-R BT.601).
-    """
-    return (_weighted_sum(image, _STUDIO_LUMA) + 16) / 255
-
-
-def gray(image: Tensor) -> Tensor:
-    """Full-range gray, [B, 1, H, W] in [0, 1], of RGB [B, 3, H, W] in [0, 1]: 0.299 R + 0.587 G + 0.114 B (BT.601)."""
-    return _weighted_sum(image, _FULL_RANGE_LUMA)
-
-
-def modcrop(image: Tensor, multiple: int) -> Tensor:
-    """Top-left part of the image [..., H, W] whose height and width are multiples of `multiple`."""
-    height, width = image.shape[-2:]
-    if multiple < 1 or min(height, width) < multiple:
-        raise ValueError(
-            f"multiple={multiple} must lie in 1..{min(height, width)} for an image of {height} x {width} pixels"
-        )
-    return image[..., : height - height % multiple, : width - width % multiple]
-
-
-def _weighted_sum(image: Tensor, weights: tuple[float, float, float]) -> Tensor:
-    if image.ndim < 3 or image.shape[-3] != 3:
-        raise ValueError(f"shape {tuple(image.shape)} must be [B, 3, H, W]: brightness is computed from RGB")
-    red, green, blue = image.unbind(-3)
-    return (weights[0] * red + weights[1] * green + weights[2] * blue).unsqueeze(-3)
 
 
 def _open(path: str | Path, read: Callable[[Path], _T]) -> _T:
@@ -214,11 +140,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "no known image format"
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _suffixes(suffixes: Iterable[str]) -> str:
-    return ", ".join(suffixes)
-
-
-def _natural(name: str) -> list[str | int]:
-    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]+)", name.casefold()))]

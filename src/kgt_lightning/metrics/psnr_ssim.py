@@ -20,8 +20,8 @@ from kornia.metrics import ssim as _ssim_map
 from torch import Tensor
 from torch.nn import functional as F
 
-from kgt_lightning.images.files import luma as _luma
-from kgt_lightning.images.files import quantize
+from kgt_lightning.images.color import luma as _luma
+from kgt_lightning.images.color import quantize
 
 Protocol = Literal["swinir", "grl"]
 

@@ -6,9 +6,9 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from kgt_lightning.images.tiling import pad_to_multiple
 from kgt_lightning.model.heads import PixelShuffleHead, ResidualHead
 from kgt_lightning.model.layouts import Columnar, UShape
+from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.model.stage import Stage
 
 

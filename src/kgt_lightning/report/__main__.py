@@ -11,10 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from kgt_lightning.report.comparison import compare
-from kgt_lightning.report.page import heading, make_page
-from kgt_lightning.report.runs import read_runs
-from kgt_lightning.report.tables import as_csv, as_markdown
+from kgt_lightning.config.extras import require
 
 PAGE = "index.html"
 _FILES = re.compile(r'<meta name="kgt_lightning.report" content="([^"]*)">')
@@ -30,6 +27,12 @@ def report(folder: Path, *, output: Path, title: str | None, compare_images: Seq
         ValueError: if there is no run that can be read, or a file that is no report's is in the way.
 
     """
+    require("kgt report", "report", "matplotlib", "jinja2")
+    from kgt_lightning.report.comparison import compare
+    from kgt_lightning.report.page import heading, make_page
+    from kgt_lightning.report.runs import read_runs
+    from kgt_lightning.report.tables import as_csv, as_markdown
+
     runs, left_out = read_runs(folder)
     for damaged in left_out:
         print(f"left out: {damaged.path}: {damaged.reason}", file=sys.stderr)  # noqa: T201
@@ -75,7 +78,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Parser of the arguments."""
-    arguments = _Parser(prog="python -m kgt_lightning.report", description="A folder of runs as one page.")
+    arguments = _Parser(prog="kgt report", description="A folder of runs as one page.")
     arguments.add_argument("folder", type=Path, help="folder that holds runs, at any depth")
     arguments.add_argument("--output", type=Path, help="folder of the report, by default report/ in the folder of runs")
     arguments.add_argument("--title", help="of the page, by default the task and what varies")

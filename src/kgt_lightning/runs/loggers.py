@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+
+from kgt_lightning.config.extras import require
 
 
 class AppendingCSV(Logger):
@@ -143,6 +145,12 @@ def weights_and_biases(
         offline=offline,
         **given,
     )
+
+
+def tensorboard(*, save_dir: str, name: str, version: str) -> TensorBoardLogger:
+    """Lightning's logger to TensorBoard."""
+    require("logger=tensorboard", "tensorboard", "tensorboard")
+    return TensorBoardLogger(save_dir, name=name, version=version)
 
 
 NOT_NAMING = ("run", "resume", "sweep", "retry", "data_root", "logger", "callbacks", "hydra", "experiment")

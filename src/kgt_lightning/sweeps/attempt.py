@@ -4,7 +4,7 @@ from datetime import datetime
 
 from omegaconf import OmegaConf
 
-from kgt_lightning.config.errors import USER_ERRORS, one_line
+from kgt_lightning.config.errors import is_user_error, one_line
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.runs.record import FAILED, RUNNING, RunRecord, read_record, write_record
 from kgt_lightning.sweeps.ledger import Job
@@ -26,7 +26,9 @@ class Attempt:
         job.config.resume = resume
         try:
             check_types(job.config)
-        except USER_ERRORS as error:
+        except Exception as error:
+            if not is_user_error(error):
+                raise
             self._record.end(FAILED, one_line(error))
             return None
         subfolder = f".hydra/{datetime.now():%Y-%m-%d_%H-%M-%S}"

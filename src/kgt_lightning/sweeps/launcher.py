@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kgt_lightning.config.command import FULL_ERROR
+from kgt_lightning.config.extras import require
 from kgt_lightning.runs.record import is_shaping
 from kgt_lightning.sweeps.ledger import Job
 from kgt_lightning.sweeps.local import run_here, run_sweep, show, what_is_missing
@@ -136,8 +136,7 @@ class SlurmLauncher(RecordedLauncher):
 
     def check(self) -> None:
         """Raise a ValueError if a setting is wrong, or submitit is missing."""
-        if find_spec("submitit") is None:
-            raise ValueError("hydra/launcher=slurm needs submitit: pip install 'kgt-lightning[slurm]'")
+        require("hydra/launcher=slurm", "slurm", "submitit")
         for key, value in (("devices", self.tasks_per_node), ("num_nodes", self.nodes)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"trainer.{key}={value}: SLURM has to be told how many, as a number of at least 1")

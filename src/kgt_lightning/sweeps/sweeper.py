@@ -1,7 +1,6 @@
 """Hydra's sweeper for searches: ``train -m hydra/sweeper=optuna``."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kgt_lightning.config.errors import one_line
+from kgt_lightning.config.extras import require
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.runs.record import config_key
 
@@ -48,8 +48,7 @@ class OptunaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Make the launcher."""
-        if find_spec("optuna") is None:
-            raise ValueError("hydra/sweeper=optuna needs Optuna: pip install 'kgt-lightning[search]'")
+        require("hydra/sweeper=optuna", "search", "optuna")
         try:
             target = f"{__name__}.{type(self).__name__}"
             check_types(OmegaConf.create({"hydra": {"sweeper": {**config.hydra.sweeper, "_target_": target}}}))

@@ -1,43 +1,11 @@
-"""Files of a run that are whole or not there at all, and the checkpoint that it goes on from."""
+"""Files that are whole or not there at all."""
 
-import logging
 import os
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from lightning.pytorch.plugins import TorchCheckpointIO
 
 NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
 """Names of a run's state while it is written, of the newest one, and of the one before."""
-
-log = logging.getLogger(__name__)
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint aside and brings it to the disk before it takes the place of the one of the same name.
-
-    Whatever happens meanwhile, a kill, a full disk, a power cut, what stood there before stays whole. Lightning's own
-    does not wait for the disk.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: Mapping[str, Any], path: str | Path, storage_options: object | None = None
-    ) -> None:
-        """Write the file."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(path.name + ".part")
-        try:
-            with aside.open("wb") as stream:
-                torch.save(checkpoint, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            rename(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
 
 
 def write_atomic(file: Path, text: str) -> None:
@@ -67,22 +35,3 @@ def checksum_error(path: Path) -> str | None:
     except Exception as error:
         return str(error) or type(error).__name__
     return None if changed is None else f"{changed} in it has changed"
-
-
-def newest_intact(folder: Path) -> Path | None:
-    """State of a run to go on from in its folder of checkpoints, None if there is none; what is damaged is logged.
-
-    Raises:
-        ValueError: if there are some, and all are damaged.
-
-    """
-    found = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
-    for path in found:
-        reason = checksum_error(path)
-        if reason is None:
-            return path
-        log.warning("%s is damaged (%s): the one before it is taken", path, reason)
-    if found:
-        names = " and ".join(path.name for path in found)
-        raise ValueError(f"{folder}: {names} cannot be read, the run cannot go on: start another one with run=<name>")
-    return None

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.image_sets import ImageSet
-from kgt_lightning.images.files import list_images, read_shape
+from kgt_lightning.images.files import read_shape
+from kgt_lightning.images.formats import list_images
 from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.model import KGT, ResidualHead
 from kgt_lightning.training.module import RestorationModule

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.image_sets import ImageSet, image_set
 from kgt_lightning.degradations.levels import Levels
-from kgt_lightning.images.files import luma, to_uint8
+from kgt_lightning.images.color import luma, to_uint8
 from kgt_lightning.model import KGT, ResidualHead
 from kgt_lightning.training.module import RestorationModule
 

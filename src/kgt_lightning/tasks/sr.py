@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.image_sets import SMALL, ImageSet
-from kgt_lightning.images.files import imresize
+from kgt_lightning.images.resize import imresize
 from kgt_lightning.model import KGT, PixelShuffleHead
 from kgt_lightning.training.module import RestorationModule
 

@@ -20,7 +20,7 @@ from kgt_lightning.data.pairs import pairs_in, part_in
 from kgt_lightning.degradations.drops import Drops
 from kgt_lightning.degradations.rain import Rain
 from kgt_lightning.degradations.snow import Snow
-from kgt_lightning.images.files import to_uint8
+from kgt_lightning.images.color import to_uint8
 from kgt_lightning.model import KGT, ResidualHead
 from kgt_lightning.training.module import RestorationModule
 

@@ -16,9 +16,10 @@ from torch.distributed.tensor import DTensor
 
 from kgt_lightning.analysis.figures import draw_neighbours, draw_statistics
 from kgt_lightning.analysis.key_graphs import captured
+from kgt_lightning.config.extras import require
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.images.files import Picture, read_image, write_image
-from kgt_lightning.images.tiling import pad_to_multiple
+from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.system.hardware import process_peak_mb
 from kgt_lightning.training.module import RestorationModule
 
@@ -114,6 +115,7 @@ class KeyGraphPanels(Callback):
     """
 
     def __init__(self, *, folder: str, image: int, size: int, points: Sequence[Sequence[float]]) -> None:
+        require("callbacks=key_graphs", "report", "matplotlib")
         for point in points:
             if len(point) != 2 or not all(0 <= place <= 1 for place in point):
                 raise ValueError(

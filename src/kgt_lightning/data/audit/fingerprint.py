@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kgt_lightning.images.files import gray, read_image, to_uint8
+from kgt_lightning.images.color import gray, to_uint8
+from kgt_lightning.images.files import read_image
 
 _FREQUENCIES = 12
 """Of the cosine transform, in each direction: fine enough to tell pictures apart, and not yet noise."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kgt_lightning.images.files import list_images
+from kgt_lightning.images.formats import list_images
 
 
 def test_list_images(tmp_path):

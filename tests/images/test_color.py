@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kgt_lightning.images.files import gray, luma, modcrop, quantize, to_uint8
+from kgt_lightning.images.color import gray, luma, modcrop, quantize, to_uint8
 
 REFERENCE = Path(__file__).parents[1] / "data/reference"
 

@@ -3,7 +3,8 @@ import errno
 import pytest
 import torch
 
-from kgt_lightning.system.files import AtomicCheckpointIO, checksum_error, newest_intact
+from kgt_lightning.system.files import checksum_error
+from kgt_lightning.training.checkpoint_io import AtomicCheckpointIO, newest_intact
 
 
 @pytest.fixture

@@ -1,0 +1,48 @@
+"""kgt <command> ...: the commands under one name; only the one asked for is imported."""
+
+import difflib
+import runpy
+import sys
+from pathlib import Path
+
+from kgt_lightning import __version__
+from kgt_lightning.config.comments import CONF_DIR
+from kgt_lightning.config.help import command_help, summary
+
+COMMANDS = ("train", "evaluate", "restore", "describe", "analyze", "bench", "report", "data")
+
+
+def main() -> None:
+    """Start the command that the first argument names, as ``python -m kgt_lightning.<command>`` does."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(overview())  # noqa: T201
+    elif name == "--version":
+        print(__version__)  # noqa: T201
+    elif name not in COMMANDS:
+        meant = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {meant[0]}?" if meant else f"choose one of {', '.join(COMMANDS)}"
+        print(f"error: {name} is no command: {hint}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    elif {"-h", "--help"} & set(arguments) and (CONF_DIR / f"{name}.yaml").is_file():
+        print(command_help(name, arguments, about=summary(module_file(name))))  # noqa: T201
+    else:
+        sys.argv[1:] = arguments
+        # Like python -m: processes that the command starts find the module under its name.
+        runpy.run_module(f"kgt_lightning.{name}", run_name="__main__", alter_sys=True)
+
+
+def overview() -> str:
+    """What every command does, in a line."""
+    lines = [f"  {name:<10} {summary(module_file(name))}" for name in COMMANDS]
+    return "\n".join(["usage: kgt <command> ...", "", *lines, "", "kgt <command> --help shows its keys or arguments."])
+
+
+def module_file(name: str) -> Path:
+    """File of a command."""
+    file = Path(__file__).with_name(f"{name}.py")
+    return file if file.is_file() else Path(__file__).parent / name / "__main__.py"
+
+
+if __name__ == "__main__":
+    main()

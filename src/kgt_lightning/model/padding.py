@@ -1,0 +1,52 @@
+"""Padding to the sizes that a model takes."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+PadRule = Literal["reflect", "swinir", "grl"]
+
+
+def pad_to_multiple(image: Tensor, multiple: int, *, rule: PadRule = "reflect") -> Tensor:
+    """Image [..., H, W] extended at the bottom and right to multiples of `multiple`; `[..., :H, :W]` crops it back.
+
+    - "reflect": mirrored without repeating the edge, again and again where the image is smaller than the padding.
+    - "swinir": mirrored with the edge repeated, always extended: to (n // multiple + 1) * multiple.
+    - "grl": as "reflect", but zeros on both sides if one side is too short for a single reflection.
+
+    Any dtype, differentiable; nothing is copied when nothing is to be added.
+
+    Raises:
+        ValueError: multiple below 1, an image without pixels, or an unknown rule.
+
+    """
+    if rule not in get_args(PadRule):
+        raise ValueError(f"rule={rule!r} must be one of {', '.join(get_args(PadRule))}")
+    height, width = image.shape[-2:]
+    if multiple < 1 or height < 1 or width < 1:
+        raise ValueError(f"multiple={multiple} and the image size {height} x {width} must be at least 1")
+    if rule == "swinir":
+        below, right = multiple - height % multiple, multiple - width % multiple
+    else:
+        below, right = -height % multiple, -width % multiple
+    if rule == "grl" and (below >= height or right >= width):
+        return F.pad(image, (0, right, 0, below))
+    for dim, added in ((-2, below), (-1, right)):
+        if added:
+            image = _extend(image, dim, added, repeat_edge=rule == "swinir")
+    return image
+
+
+def _extend(image: Tensor, dim: int, added: int, *, repeat_edge: bool) -> Tensor:
+    length = image.shape[dim]
+    position = torch.arange(length, length + added, device=image.device)
+    if repeat_edge:
+        position = position % (2 * length)
+        source = torch.minimum(position, 2 * length - 1 - position)
+    else:
+        period = max(2 * length - 2, 1)
+        position = position % period
+        source = torch.minimum(position, (period - position) % period)
+    return torch.cat([image, image.index_select(dim, source)], dim)

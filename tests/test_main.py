@@ -1,0 +1,67 @@
+"""One name for all commands, which imports only the command asked for."""
+
+import subprocess
+import sys
+
+import pytest
+
+from kgt_lightning.__main__ import COMMANDS, main, module_file
+
+HEAVY = ("torch", "lightning", "hydra", "omegaconf", "numpy", "matplotlib")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--help"], HEAVY),
+        (["restore", "--help"], HEAVY),
+        (["train", "task=sr", "-h"], HEAVY),
+        (["data", "list"], ("torch", "lightning", "hydra", "matplotlib")),
+        (["data", "list", "--root", "."], ("torch", "lightning", "hydra", "matplotlib")),
+    ],
+)
+def test_what_needs_no_pytorch_imports_none(arguments, heavy, tmp_path):
+    """So that it answers at once."""
+    (tmp_path / "Set5").mkdir()
+    (tmp_path / "Set5" / "baby.png").touch()
+    code = (
+        "import sys; from kgt_lightning.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        f"print('imported', sorted(set({heavy}) & set(sys.modules)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert ended.stdout.splitlines()[-1] == "imported []"
+
+
+def test_every_command_is_summed_up(run_command):
+    code, output, _ = run_command(main)
+    assert code == 0
+    for name in COMMANDS:
+        line = next(line for line in output.splitlines() if line.startswith(f"  {name} "))
+        assert len(line.split()) > 4, "says what it does"
+        assert module_file(name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("trian", "trian is no command: did you mean train?"), ("xyz", "choose one of train, evaluate")]
+)
+def test_an_unknown_command_is_told(run_command, name, told):
+    code, _, errors = run_command(main, name)
+    assert code == 2
+    assert told in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_command_runs_as_under_its_own_name(tmp_path):
+    """Also the processes that it starts."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "kgt_lightning", "restore", "input=missing", "output=out", "checkpoint=x"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.strip().endswith("error: input=missing does not exist: name an image file, or a folder of them")
