@@ -60,7 +60,8 @@ def test_costs_that_no_run_knows_have_no_column(comparison):
 
 
 def test_peak_memory_comes_from_the_log_if_the_run_did_not_note_it(sweep):
-    (sweep / "k16" / "train_2.csv").write_text("step,peak_memory_mb\n1,700\n2,900\n")
+    with (sweep / "k16" / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 1, "train/peak_memory_mb": 700}\n{"step": 2, "train/peak_memory_mb": 900}\n')
     comparison = compare(read_runs(sweep)[0])[0]
     [memory] = [column for column in columns(comparison) if column.key == "peak_memory_mb"]
     assert memory.shown(0) == "900 MB"

@@ -111,7 +111,7 @@ def against_cost(comparison: Comparison, test_set: str) -> Plot | None:
 def learning_curves(comparison: Comparison) -> Plot | None:
     """Training loss and validation PSNR of all runs over the steps; None if no run logged any."""
     read = {
-        index: (read_curve(run.folder, "train", "loss"), read_curve(run.folder, "val", "psnr"))
+        index: (read_curve(run.folder, "train/loss"), read_curve(run.folder, "val/psnr"))
         for index, run in enumerate(comparison.runs)
     }
     read = {index: curves for index, curves in read.items() if any(curves)}

@@ -72,13 +72,13 @@ def metric_title(metric: str) -> str:
 
 def samples_per_second(run: Run) -> float | None:
     """Median over the training."""
-    rates = [rate for rate in read_curve(run.folder, "train", "samples_per_second").values() if finite(rate)]
+    rates = [rate for rate in read_curve(run.folder, "train/samples_per_second").values() if finite(rate)]
     return median(rates) if rates else None
 
 
 def peak_memory_mb(run: Run) -> float | None:
     """As the run noted it, else the highest value in its training log."""
-    logged = read_curve(run.folder, "train", "peak_memory_mb") if run.peak_memory_mb is None else {}
+    logged = read_curve(run.folder, "train/peak_memory_mb") if run.peak_memory_mb is None else {}
     return run.peak_memory_mb if run.peak_memory_mb is not None else max(logged.values(), default=None)
 
 
