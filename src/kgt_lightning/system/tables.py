@@ -41,7 +41,7 @@ class Table:
     def markdown(self) -> str:
         """Its rows, text shown as it is; ``**`` around a cell makes it bold."""
         rule = ["---:" if right else "---" for right in self._right()]
-        lines = [[_plain(cell or "") for cell in row] for row in (self.columns, *filter(None, self.rows))]
+        lines = [[plain(cell or "") for cell in row] for row in (self.columns, *filter(None, self.rows))]
         return "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], rule, *lines[1:]))
 
     def _right(self) -> list[bool]:
@@ -66,6 +66,6 @@ def write_csv(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_atomic(file, csv_text(rows))
 
 
-def _plain(cell: str) -> str:
+def plain(cell: str) -> str:
     """Text that Markdown shows as it is."""
     return " ".join(cell.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").split())
