@@ -50,7 +50,7 @@ def test_every_choice_of_the_training(composed, tmp_path, argument):
 def test_every_logger_and_the_callbacks(composed, tmp_path, logger):
     config = composed("train", f"logger={logger}", f"run_dir={tmp_path}", "run=test")
     check_types(config)
-    assert "csv" in config.logger
+    assert "jsonl" in config.logger
     for callback in config.callbacks.values():
         instantiate(callback)
 

@@ -1,4 +1,3 @@
-import csv
 import json
 
 import pytest
@@ -9,12 +8,12 @@ from lightning.pytorch.callbacks import Callback
 from kgt_lightning import train as command
 from kgt_lightning.images.files import read_image
 from kgt_lightning.runs.checkpoint import load_checkpoint
+from kgt_lightning.runs.curves import read_curve
 from kgt_lightning.train import train
 
 
 def losses(folder):
-    with (folder / "train.csv").open() as stream:
-        return {int(row["step"]): row["loss"] for row in csv.DictReader(stream)}
+    return read_curve(folder, "train/loss")
 
 
 def weights(folder, name="last"):
@@ -40,10 +39,9 @@ def test_a_run_leaves_checkpoints_curves_panels_and_results(tiny, tmp_path):
     assert content["config"]["model"]["k"] == 8
     assert content["config"]["module"]["backbone"]["channels"] == 3, "the configuration is resolved"
     assert list(losses(tmp_path)) == [1, 2, 3, 4]
-    with (tmp_path / "val.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    assert [row["step"] for row in rows] == ["2", "4"]
-    assert all(15 < float(row["psnr"]) < 40 for row in rows)
+    psnrs = read_curve(tmp_path, "val/psnr")
+    assert list(psnrs) == [2, 4]
+    assert all(15 < value < 40 for value in psnrs.values())
     panels = sorted(tmp_path.glob("panels/*/*.png"))
     assert [panel.parent.name for panel in panels] == ["step_0000002", "step_0000004"]
     assert read_image(panels[0]).pixels.shape == (3, 32, 4 * 32 + 3 * 4)
@@ -191,7 +189,7 @@ def test_weights_that_cannot_be_begun_with_are_named(
 def test_plain_arguments(tiny, tmp_path, arguments):
     psnr = train(tiny(tmp_path, "trainer.max_steps=2", *arguments))
     assert 10 < psnr < 50
-    assert all(float(loss) < 1 for loss in losses(tmp_path).values())
+    assert all(loss < 1 for loss in losses(tmp_path).values())
     # Without the average the file holds the weights alone.
     content = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert ("current_model_state" in content) == ("callbacks.ema=null" not in arguments)
@@ -199,9 +197,7 @@ def test_plain_arguments(tiny, tmp_path, arguments):
 
 def test_k_is_drawn_anew_for_every_step(tiny, tmp_path):
     train(tiny(tmp_path, "trainer.max_steps=12", "model.train_k=[2,4,8]", "data.patch=8"))
-    with (tmp_path / "train.csv").open() as stream:
-        drawn = [float(row["k"]) for row in csv.DictReader(stream)]
-    assert set(drawn) == {2.0, 4.0, 8.0}
+    assert set(read_curve(tmp_path, "train/k").values()) == {2.0, 4.0, 8.0}
 
 
 def test_the_command_names_runs_and_resumes_the_newest(run_command, tiny_arguments, tmp_path):

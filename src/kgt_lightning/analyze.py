@@ -3,7 +3,6 @@
 python -m kgt_lightning.analyze checkpoint=outputs/denoise/<run>/checkpoints/best.ckpt input=photo.png
 """
 
-import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,6 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, ListConfig
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from kgt_lightning.analysis.figures import draw_influence, draw_neighbours, draw_statistics, place_of
@@ -25,6 +22,8 @@ from kgt_lightning.config.extras import require
 from kgt_lightning.images.files import read_image
 from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.runs.checkpoint import load_checkpoint
+from kgt_lightning.system.files import write_atomic
+from kgt_lightning.system.tables import Table, write_csv
 from kgt_lightning.training.callbacks import central_part
 from kgt_lightning.training.module import RestorationModule
 
@@ -141,21 +140,15 @@ def main(config: DictConfig) -> None:
 
 def _write(rows: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write the table as analyze.csv and analyze.md, and show it."""
-    with (folder / "analyze.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(folder / "analyze.csv", rows)
     titles = ["run", "window", "k", "neighbours", "by chance", *(f"{share:.0%} of influence" for share in SHARES)]
     cells = [
         [str(row["run"]), f"{row['window_px']:g}", str(row["k"]), *map("{:.1f}".format, list(row.values())[3:])]
         for row in rows
     ]
-    lines = [titles, ["---", *("---:" for _ in titles[1:])], *cells]
-    (folder / "analyze.md").write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
-    table = Table(*titles, title="mean distances in pixels", title_justify="left")
-    for line in cells:
-        table.add_row(*line)
-    Console().print(table)
+    table = Table(title="mean distances in pixels", columns=titles, rows=cells)
+    write_atomic(folder / "analyze.md", table.markdown())
+    table.show()
 
 
 if __name__ == "__main__":

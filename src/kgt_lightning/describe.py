@@ -7,11 +7,10 @@ import json
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 
 from kgt_lightning.config.command import command
 from kgt_lightning.runs.cost import count_flops
+from kgt_lightning.system.tables import Table
 
 
 def describe(config: DictConfig) -> dict[str, Any]:
@@ -33,13 +32,14 @@ def describe(config: DictConfig) -> dict[str, Any]:
 def main(config: DictConfig) -> None:
     """Command-line entry."""
     facts = describe(config)
-    table = Table(title=f"{config.task} with {config.model_name}", title_justify="left", show_header=False)
     height, width = facts["size"]
-    table.add_row("parameters", f"{facts['params'] / 1e6:.2f} million")
-    table.add_row(f"one forward pass of {height} x {width} pixels", f"{facts['flops'] / 1e9:.2f} GFLOPs")
-    table.add_row("height and width are padded to multiples of", str(facts["multiple"]))
-    table.add_row("neighbours k of each node", f"{facts['k']} of {facts['window'] ** 2} in a window")
-    Console().print(table)
+    rows = [
+        ["parameters", f"{facts['params'] / 1e6:.2f} million"],
+        [f"one forward pass of {height} x {width} pixels", f"{facts['flops'] / 1e9:.2f} GFLOPs"],
+        ["height and width are padded to multiples of", str(facts["multiple"])],
+        ["neighbours k of each node", f"{facts['k']} of {facts['window'] ** 2} in a window"],
+    ]
+    Table(columns=[f"{config.task} with {config.model_name}", ""], rows=rows).show()
     print(json.dumps(facts))  # noqa: T201
 
 

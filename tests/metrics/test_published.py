@@ -2,11 +2,11 @@
 
 import csv
 import io
+from contextlib import redirect_stdout
 from importlib.resources import files
 from typing import NamedTuple
 
 import pytest
-from rich.console import Console
 
 from kgt_lightning.metrics.published import ALIASES, comparison, match_psnr, match_ssim, published
 
@@ -29,10 +29,10 @@ def one(method, training="", **where):
     return row
 
 
-def text(table, width=250):
-    console = Console(width=width, file=io.StringIO())
-    console.print(table)
-    return console.file.getvalue()
+def text(table):
+    with redirect_stdout(io.StringIO()) as stream:
+        table.show()
+    return stream.getvalue()
 
 
 def lines(table):

@@ -89,10 +89,12 @@ def make_run(
         content = make_results(gains, protocol=protocol, task=run["task"], checkpoint=f"{folder}/checkpoints/best.ckpt")
         (folder / "results.json").write_text(json.dumps(content))
     if steps:
-        rows = [f"{step},{0.2 / math.sqrt(step):.5f},{41 + step % 3}" for step in range(1, steps + 1)]
-        (folder / "train.csv").write_text("\n".join(["step,loss,samples_per_second", *rows]) + "\n")
-        scores = [f"{step},{30 - 5 / step:.3f}" for step in range(10, steps + 1, 10)]
-        (folder / "val.csv").write_text("\n".join(["step,psnr", *scores]) + "\n")
+        lines: list[dict[str, float]] = [
+            {"step": step, "train/loss": round(0.2 / math.sqrt(step), 5), "train/samples_per_second": 41 + step % 3}
+            for step in range(1, steps + 1)
+        ]
+        lines += [{"step": step, "val/psnr": round(30 - 5 / step, 3)} for step in range(10, steps + 1, 10)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for number in range(panels):
         file = folder / "panels" / f"step_{steps:07d}" / f"photo_{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,15 @@ def test_a_title_and_another_folder_are_taken(two, run, tmp_path):
     assert not (two / "report").exists()
 
 
+def test_curves_are_written_when_they_are_asked_for(sweep, run):
+    assert run(sweep, "--curves")[0] == 0
+    with (sweep / "report" / "curves.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["folder"] == "k64"]
+    assert [row["step"] for row in rows if row["val/psnr"]] == ["10", "20", "30", "40"]
+    assert run(sweep)[0] == 0
+    assert not (sweep / "report" / "curves.csv").exists(), "a later report replaces the earlier one"
+
+
 def test_each_protocol_has_its_own_csv_and_old_ones_go(two, write_run, run):
     folder = write_run(two / "grl", gains={"Set12 sigma=25": [12.0]}, protocol="grl: all channels", steps=0)
     assert run(two)[0] == 0

@@ -8,7 +8,8 @@ import pytest
 
 from kgt_lightning.report.comparison import compare
 from kgt_lightning.report.runs import read_runs
-from kgt_lightning.report.tables import amount, as_csv, as_markdown, columns, duration, megabytes, metric_title
+from kgt_lightning.report.tables import amount, as_markdown, columns, csv_rows, curve_rows, duration, megabytes
+from kgt_lightning.system.tables import csv_text
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def comparison(sweep):
 
 
 def test_csv_holds_every_number_in_full(sweep, comparison):
-    rows = {row["folder"]: row for row in csv.DictReader(io.StringIO(as_csv(comparison)))}
+    rows = {row["folder"]: row for row in csv.DictReader(io.StringIO(csv_text(csv_rows(comparison))))}
     assert len(rows) == 7
     for name in ("k16", "k64", "again", "k256"):
         means = json.loads((sweep / name / "results.json").read_text())["means"]
@@ -60,7 +61,8 @@ def test_costs_that_no_run_knows_have_no_column(comparison):
 
 
 def test_peak_memory_comes_from_the_log_if_the_run_did_not_note_it(sweep):
-    (sweep / "k16" / "train_2.csv").write_text("step,peak_memory_mb\n1,700\n2,900\n")
+    with (sweep / "k16" / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 1, "train/peak_memory_mb": 700}\n{"step": 2, "train/peak_memory_mb": 900}\n')
     comparison = compare(read_runs(sweep)[0])[0]
     [memory] = [column for column in columns(comparison) if column.key == "peak_memory_mb"]
     assert memory.shown(0) == "900 MB"
@@ -88,10 +90,45 @@ def test_markdown_is_a_table_that_breaks_at_nothing(sweep, write_run):
         (duration(900), "15.0 min"),
         (duration(9000), "2.50 h"),
         (megabytes(988), "988 MB"),
-        (megabytes(81_920), "80.0 GB"),
-        (metric_title("psnr_y"), "PSNR y"),
-        (metric_title("ssim_3d"), "SSIM 3d"),
+        (megabytes(81_920), "81.9 GB"),
     ],
 )
 def test_numbers_are_printed_to_be_read(shown, value):
     assert shown == value
+
+
+def test_what_was_logged_is_a_row_for_each_run_and_step(comparison):
+    rows = list(curve_rows(comparison))
+    assert len(rows) == 40 * 5, "failed runs logged nothing"
+    assert rows[9] == {
+        "run": "seed=0 k=16",
+        "folder": "k16",
+        "step": 10,
+        "train/loss": 0.06325,
+        "train/samples_per_second": 42.0,
+        "val/psnr": 29.5,
+    }
+
+
+def test_of_a_score_whose_unit_is_distance_the_lowest_is_the_best(sweep):
+    """As LPIPS: the results say what their numbers mean."""
+    for place, lpips in zip(("again", "k16", "k64", "k256"), (0.4, 0.3, 0.1, 0.2), strict=True):
+        content = json.loads((sweep / place / "results.json").read_text())
+        content["metrics"] = {"lpips": {"unit": "", "higher_is_better": False}}
+        for mean in content["means"].values():
+            mean |= {"lpips": lpips, "degraded_lpips": 0.5}
+        for image in content["images"]:
+            image |= {"lpips": lpips}
+        (sweep / place / "results.json").write_text(json.dumps(content))
+    [comparison] = compare(read_runs(sweep)[0])
+    [column] = [column for column in columns(comparison) if column.key == "Kodak sigma=25 lpips"]
+    assert (column.title, column.shown(0)) == ("LPIPS", "0.3000")
+    assert [comparison.runs[index].path for index in column.ranking] == ["k64", "k256", "k16", "again"]
+    first, second = (comparison.names.index(name) for name in ("seed=0 k=16", "seed=0 k=64"))
+    [difference, *_] = comparison.differences(first, second, test_set="Kodak sigma=25", metric="lpips")
+    assert difference[1:] == pytest.approx((0.3, 0.1, 0.2)), "a gain"
+
+
+@pytest.mark.parametrize(("name", "title", "unit"), [("psnr_y", "PSNR y", "dB"), ("ssim_3d", "SSIM 3d", "")])
+def test_scores_are_written_as_papers_do(comparison, name, title, unit):
+    assert comparison.metric(name)[:2] == (title, unit)

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -12,55 +13,73 @@ from omegaconf import OmegaConf
 
 from kgt_lightning import train
 from kgt_lightning.config.schema import check_types
-from kgt_lightning.runs.loggers import AppendingCSV, readable_name
+from kgt_lightning.runs.curves import read_metrics
+from kgt_lightning.runs.loggers import JSONLinesLogger, finishing, readable_name
 
 WANDB = Path(__file__).parents[2] / "experiments" / "wandb"
 
 
-def test_rows_are_appended_also_by_a_later_logger(tmp_path):
-    AppendingCSV(folder=str(tmp_path)).log_metrics({"train/loss": 0.5, "train/lr": 0.1, "epoch": 0}, step=0)
-    AppendingCSV(folder=str(tmp_path)).log_metrics({"train/loss": 0.25, "train/lr": 0.1}, step=1)
-    assert (tmp_path / "train.csv").read_text().splitlines() == ["step,loss,lr", "1,0.5,0.1", "2,0.25,0.1"]
+def logger(folder, csv=False):
+    return JSONLinesLogger(folder=str(folder), csv=csv)
 
 
-def test_each_kind_has_a_file(tmp_path):
-    AppendingCSV(folder=str(tmp_path)).log_metrics({"train/loss": 1.0, "val/psnr": 30.0}, step=9)
-    assert (tmp_path / "val.csv").read_text().splitlines() == ["step,psnr", "10,30.0"]
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_missing_metric_leaves_a_gap_and_a_new_one_begins_a_file(tmp_path):
-    logger = AppendingCSV(folder=str(tmp_path))
-    logger.log_metrics({"train/loss": 1.0, "train/lr": 0.1}, step=0)
-    logger.log_metrics({"train/loss": 2.0}, step=1)
-    logger.log_metrics({"train/loss": 3.0, "train/memory": 7}, step=2)
-    assert (tmp_path / "train.csv").read_text().splitlines() == ["step,loss,lr", "1,1.0,0.1", "2,2.0,"]
-    assert (tmp_path / "train_2.csv").read_text().splitlines() == ["step,loss,memory", "3,3.0,7"]
+def test_lines_are_appended_also_by_a_later_logger(tmp_path):
+    logger(tmp_path).log_metrics({"train/loss": 0.5, "train/lr": 0.1, "epoch": 0}, step=0)
+    logger(tmp_path).log_metrics({"train/loss": 0.25, "val/psnr": 30.0, "train/new": 7}, step=1)
+    assert lines(tmp_path) == [
+        {"step": 1, "train/loss": 0.5, "train/lr": 0.1},
+        {"step": 2, "train/loss": 0.25, "val/psnr": 30.0, "train/new": 7},
+    ]
 
 
-def test_rows_beyond_a_step_are_cut_and_half_a_line_too(tmp_path):
+def test_the_epoch_alone_is_no_line(tmp_path):
+    logger(tmp_path).log_metrics({"epoch": 0}, step=0)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_lines_beyond_a_step_are_cut_and_half_a_line_too(tmp_path):
     for step in range(5):
-        AppendingCSV(folder=str(tmp_path)).log_metrics({"train/loss": step / 2, "val/psnr": 30.0 + step}, step=step)
-    before = (tmp_path / "train.csv").read_bytes()
-    (tmp_path / "results.csv").write_text("test_set,psnr\nSet5,3")  # not ours
-    with (tmp_path / "train.csv").open("a") as stream:
-        stream.write("6,2.")
-    AppendingCSV(folder=str(tmp_path)).cut(step=5)
-    assert (tmp_path / "train.csv").read_bytes() == before
-    AppendingCSV(folder=str(tmp_path)).cut(step=2)
-    assert (tmp_path / "train.csv").read_text().splitlines() == ["step,loss", "1,0.0", "2,0.5"]
-    assert (tmp_path / "val.csv").read_text().splitlines() == ["step,psnr", "1,30.0", "2,31.0"]
-    assert (tmp_path / "results.csv").read_text() == "test_set,psnr\nSet5,3"
-    assert len(list(tmp_path.iterdir())) == 3
+        logger(tmp_path).log_metrics({"train/loss": step / 2, "val/psnr": 30.0 + step}, step=step)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 6, "train/lo')
+    logger(tmp_path).cut(step=5)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    logger(tmp_path).cut(step=2)
+    logger(tmp_path).log_metrics({"train/loss": 7.0}, step=2)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3]
+    assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("left", ["", "step,lo", "step,loss\r\n1,0.5\r\n2,0.2", "step,loss\r\n1,0.5\r\n2,7\r\n3,7\r\n"])
-def test_steps_rise_whatever_an_earlier_logger_left(tmp_path, left):
-    (tmp_path / "train.csv").write_text(left, newline="")
-    logger = AppendingCSV(folder=str(tmp_path))
-    logger.log_metrics({"train/loss": 0.25}, step=1)
-    logger.log_metrics({"train/loss": 0.125}, step=2)
-    rows = (tmp_path / "train.csv").read_text().splitlines()
-    assert rows == ["step,loss", *(["1,0.5"] if "0.5" in left else []), "2,0.25", "3,0.125"]
+def test_a_run_of_before_goes_on_in_lines(tmp_path):
+    (tmp_path / "train.csv").write_text("step,loss\n1,0.5\n2,0.25\n3,0.125\n")
+    (tmp_path / "val.csv").write_text("step,psnr\n2,30.0\n")
+    logger(tmp_path).cut(step=2)
+    logger(tmp_path).log_metrics({"train/loss": 7.0}, step=2)
+    assert read_metrics(tmp_path) == {"train/loss": {1: 0.5, 2: 0.25, 3: 7.0}, "val/psnr": {2: 30.0}}
+    logger(tmp_path).cut(step=0)
+    assert read_metrics(tmp_path) == {}, "a run that begins anew has nothing of the one before"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_csv_files_are_written_when_they_are_asked_for(tmp_path, fails):
+    for name, csv in (("with", True), ("without", False)):
+        with suppress(ZeroDivisionError), finishing([logger(tmp_path / name, csv=csv)]):
+            logger(tmp_path / name).log_metrics({"train/loss": 0.5, "test/A_psnr": 30.0}, step=0)
+            _ = 1 / (not fails)
+    assert sorted(file.name for file in (tmp_path / "with").glob("*.csv")) == ["test.csv", "train.csv"]
+    assert (tmp_path / "with" / "test.csv").read_text() == "step,A_psnr\n1,30.0\n"
+    assert not list((tmp_path / "without").glob("*.csv"))
+
+
+@pytest.mark.parametrize(("choice", "csv"), [("jsonl", False), ("csv", True), ("tensorboard", False), ("wandb", False)])
+def test_every_choice_of_loggers_writes_the_log(composed, choice, csv):
+    log = composed("train", f"logger={choice}", "run=test", "run_dir=mine").logger.jsonl
+    assert log == {"_target_": "kgt_lightning.runs.loggers.JSONLinesLogger", "folder": "mine", "csv": csv}
 
 
 @pytest.mark.parametrize(

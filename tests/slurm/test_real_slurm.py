@@ -1,6 +1,5 @@
 """Sweeps on a real SLURM: what is cancelled, pre-empted or out of time, and then goes on."""
 
-import csv
 import json
 import re
 import signal
@@ -11,6 +10,7 @@ import pytest
 from lightning.pytorch.callbacks import Callback
 from one_node import until
 
+from kgt_lightning.runs.curves import read_curve
 from kgt_lightning.runs.record import read_record
 from kgt_lightning.train import train
 
@@ -54,8 +54,7 @@ def whole(tiny, tmp_path_factory):
 
 
 def losses(run):
-    with (run / "train.csv").open() as stream:
-        return {int(row["step"]): float(row["loss"]) for row in csv.DictReader(stream)}
+    return read_curve(run, "train/loss")
 
 
 def assert_same(run, whole):

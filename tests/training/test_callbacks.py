@@ -1,10 +1,10 @@
-import csv
 import logging
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from kgt_lightning.runs.curves import read_curve, read_metrics
 from kgt_lightning.train import train
 from kgt_lightning.training.callbacks import GradientNorm, KeyGraphPanels, side_by_side
 
@@ -23,10 +23,11 @@ def test_the_speed_of_a_run_is_logged_without_its_validation(tiny, tmp_path, cap
     caplog.set_level(logging.INFO)
     train(tiny(tmp_path, "trainer.max_steps=4", "trainer.val_check_interval=2"))
     assert "trained on 8 samples, " in caplog.text
-    with (tmp_path / "train.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert set(rows[0]) == {"step", "loss", "k", "lr", "samples_per_second", "peak_memory_mb", "gradient_norm"}
-    assert all(100 < float(row["peak_memory_mb"]) < 100_000 for row in rows), "megabytes of this process"
+    metrics = {name: values for name, values in read_metrics(tmp_path).items() if name.startswith("train/")}
+    names = ("loss", "k", "lr", "samples_per_second", "peak_memory_mb", "gradient_norm")
+    assert set(metrics) == {f"train/{name}" for name in names}
+    assert all(list(values) == [1, 2, 3, 4] for values in metrics.values())
+    assert all(100 < value < 100_000 for value in metrics["train/peak_memory_mb"].values()), "megabytes of this process"
 
 
 def test_the_norm_of_the_gradient_is_that_of_all_weights_together(monkeypatch):
@@ -42,11 +43,7 @@ def test_key_graphs_are_drawn_and_the_training_does_not_notice(tiny, tmp_path):
     arguments = ("trainer.max_steps=2", "trainer.val_check_interval=1", "logger=tensorboard")
     train(tiny(tmp_path / "without", *arguments))
     train(tiny(tmp_path / "with", *arguments, "callbacks=key_graphs"))
-    losses = [
-        [line.split(",")[1] for line in (tmp_path / name / "train.csv").read_text().splitlines()]
-        for name in ("with", "without")
-    ]
-    assert losses[0] == losses[1]
+    assert read_curve(tmp_path / "with", "train/loss") == read_curve(tmp_path / "without", "train/loss") != {}
     assert sorted(path.relative_to(tmp_path / "with").as_posix() for path in tmp_path.glob("with/key_graphs/*/*")) == [
         f"key_graphs/step_000000{step}/{name}.png" for step in (1, 2) for name in ("neighbours", "statistics")
     ]

@@ -1,6 +1,5 @@
 """Runs that are killed, stopped or damaged, and then go on: nothing may differ from a run that was left alone."""
 
-import csv
 import multiprocessing
 import os
 import random
@@ -13,6 +12,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from kgt_lightning.runs.curves import read_log
 from kgt_lightning.train import train
 
 pytestmark = pytest.mark.slow
@@ -40,18 +40,16 @@ class KillAt(Callback):
             setattr(self, hook, kill)
 
 
-def rows(folder, kind="train", column="loss"):
-    if not (folder / f"{kind}.csv").exists():
-        return []
-    with (folder / f"{kind}.csv").open() as stream:
-        return [(int(row["step"]), row[column]) for row in csv.DictReader(stream)]
+def rows(folder, name="train/loss"):
+    """Step and value of every line with this metric: of a step that was done again, only the last may be there."""
+    return [(line["step"], line[name]) for line in read_log(folder) if name in line]
 
 
 def assert_same(folder, whole):
     """Every loss, every validation, all weights, raw and averaged, and the state of the optimiser."""
     assert [step for step, _ in rows(whole)] == list(range(1, STEPS + 1))
-    for kind, column in (("train", "loss"), ("train", "k"), ("val", "psnr")):
-        assert rows(folder, kind, column) == rows(whole, kind, column)
+    for name in ("train/loss", "train/k", "val/psnr"):
+        assert rows(folder, name) == rows(whole, name)
     for name in ("last", "best"):
         ours, theirs = (
             torch.load(each / "checkpoints" / f"{name}.ckpt", weights_only=True) for each in (folder, whole)
@@ -125,7 +123,7 @@ def test_a_signal_saves_the_step_under_way_and_its_validation(tiny, whole, tmp_p
     assert in_a_fork(config) == 128 + number
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == saved
     assert rows(tmp_path) == rows(whole)[:saved]
-    assert rows(tmp_path, "val", "psnr") == rows(whole, "val", "psnr")[: saved // 5]
+    assert rows(tmp_path, "val/psnr") == rows(whole, "val/psnr")[: saved // 5]
     train(tiny(tmp_path, *ARGUMENTS, "resume=true"))
     assert_same(tmp_path, whole)
 
@@ -146,15 +144,15 @@ def test_what_is_saved_only_by_the_clock_goes_on_too(tiny, tmp_path):
     assert_same(tmp_path / "parts", tmp_path / "whole")
     train(tiny(tmp_path / "parts", *arguments, "resume=true", "trainer.max_steps=14"))
     assert [step for step, _ in rows(tmp_path / "parts")] == list(range(1, 15))
-    assert [step for step, _ in rows(tmp_path / "parts", "test", "CBSD68_sigma=15_psnr")] == [12, 14]
+    assert [step for step, _ in rows(tmp_path / "parts", "test/CBSD68_sigma=15_psnr")] == [12, 14]
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tiny, whole, tmp_path, caplog):
     assert in_a_fork(tiny(tmp_path, *ARGUMENTS, *kill(8))) == -9
     last = tmp_path / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])
-    with (tmp_path / "train.csv").open("a") as stream:
-        stream.write("9,0.04")  # half a line
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 9, "train/lo')
     train(tiny(tmp_path, *ARGUMENTS, "resume=true"))
     assert f"{last} is damaged" in caplog.text
     assert_same(tmp_path, whole)

@@ -1,11 +1,10 @@
 """A trial tells its study what it validates, and stops in order when the study says so."""
 
-import csv
-
 import optuna
 import pytest
 from lightning.pytorch.callbacks import Callback
 
+from kgt_lightning.runs.curves import read_curve
 from kgt_lightning.runs.record import read_record
 from kgt_lightning.train import train
 from kgt_lightning.training.pruning import NAME, storage_in
@@ -38,11 +37,6 @@ def trial(tmp_path):
     )
 
 
-def rows(folder, kind, column):
-    with (folder / f"{kind}.csv").open() as stream:
-        return {int(row["step"]): float(row[column]) for row in csv.DictReader(stream)}
-
-
 class Interrupt(Callback):
     """Ends a training before its third step."""
 
@@ -57,10 +51,10 @@ def test_a_trial_that_falls_behind_is_stopped_and_not_tested(tiny, tmp_path, stu
     assert train(tiny(folder, *SETTINGS, trial)) is None
     record = read_record(folder)
     assert record["status"] == "pruned"
-    psnr = rows(folder, "val", "psnr")
+    psnr = read_curve(folder, "val/psnr")
     assert record["error"] == f"{psnr[2]:.2f} at step 2 is not promising enough (MedianPruner)"
     assert made.trials[2].intermediate_values == pytest.approx(psnr)
-    assert list(psnr) == [1, 2] == list(rows(folder, "train", "loss"))
+    assert list(psnr) == [1, 2] == list(read_curve(folder, "train/loss"))
     assert not (folder / "results.json").exists()
     assert (folder / "checkpoints" / "last.ckpt").exists()
 
@@ -70,7 +64,7 @@ def test_a_trial_that_keeps_up_comes_to_its_end(tiny, tmp_path, study, trial):
     made = study({2: 0.0, 4: 50.0})
     assert train(tiny(tmp_path / "run", *SETTINGS, trial)) is not None
     assert read_record(tmp_path / "run")["status"] == "finished"
-    assert made.trials[2].intermediate_values == pytest.approx(rows(tmp_path / "run", "val", "psnr"))
+    assert made.trials[2].intermediate_values == pytest.approx(read_curve(tmp_path / "run", "val/psnr"))
 
 
 def test_a_trial_killed_after_it_was_condemned_stops_when_it_goes_on(tiny, tmp_path, study, trial):
@@ -81,7 +75,7 @@ def test_a_trial_killed_after_it_was_condemned_stops_when_it_goes_on(tiny, tmp_p
     assert list(made.trials[2].intermediate_values) == [1, 2]
     assert train(tiny(folder, *SETTINGS, trial, "resume=true")) is None
     assert read_record(folder)["status"] == "pruned"
-    assert list(rows(folder, "train", "loss")) == [1, 2]
+    assert list(read_curve(folder, "train/loss")) == [1, 2]
 
 
 @pytest.mark.slow
@@ -91,5 +85,5 @@ def test_several_processes_stop_together(tiny_arguments, train_process, tmp_path
     ended = train_process(*tiny_arguments, *SETTINGS, trial, *two)
     assert ended.returncode == 0, ended.stderr
     assert read_record(tmp_path / "run")["status"] == "pruned"
-    assert list(rows(tmp_path / "run", "train", "loss")) == [1]
+    assert list(read_curve(tmp_path / "run", "train/loss")) == [1]
     assert not list((tmp_path / "run").glob("rank*.json"))

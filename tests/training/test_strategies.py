@@ -1,6 +1,5 @@
 """Several processes train as one."""
 
-import csv
 import json
 import subprocess
 import sys
@@ -8,14 +7,14 @@ import sys
 import pytest
 import torch
 
+from kgt_lightning.runs.curves import read_curve
 from kgt_lightning.train import train
 
 STEPS = ("trainer.max_steps=20", "data.batch_size=4", "trainer.val_check_interval=10")
 
 
 def losses(folder):
-    with (folder / "train.csv").open() as stream:
-        return [float(row["loss"]) for row in csv.DictReader(stream)]
+    return list(read_curve(folder, "train/loss").values())
 
 
 def psnrs(folder):

@@ -1,15 +1,12 @@
 """What was measured: as a table on the screen, as CSV and JSON, and as a plot."""
 
-import csv
 import json
-import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from kgt_lightning.system.tables import Table, write_csv
 
 Row = dict[str, Any]
 
@@ -32,23 +29,18 @@ def show(rows: Sequence[Row], *, title: str) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     same = {name: rows[0].get(name) for name in columns if len({str(row.get(name)) for row in rows}) == 1}
     constant = ", ".join(f"{name}={value}" for name, value in same.items() if len(rows) > 1)
-    table = Table(title=f"{title}: {constant}" if constant else title, title_justify="left")
     varying = [name for name in columns if len(rows) == 1 or name not in same]
-    for name in varying:
-        table.add_column(name.replace("_", " "), justify="right")
-    for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in varying))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    Table(
+        title=f"{title}: {constant}" if constant else title,
+        columns=[name.replace("_", " ") for name in varying],
+        rows=[[_cell(row.get(name)) for name in varying] for row in rows],
+    ).show()
 
 
 def write(rows: Sequence[Row], folder: Path, *, what: str, facts: Row) -> None:
     """Write <what>.csv, <what>.json (the machine and the settings too) and <what>.png into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with (folder / f"{what}.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows({name: _rounded(value) for name, value in row.items()} for row in rows)
+    write_csv(folder / f"{what}.csv", ({name: _rounded(value) for name, value in row.items()} for row in rows))
     (folder / f"{what}.json").write_text(json.dumps({**facts, "rows": list(rows)}, indent=2) + "\n")
     draw(rows, folder / f"{what}.png", what=what)
 

@@ -12,10 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
-from rich.table import Table
-
 from kgt_lightning.data.catalogue import DataSet, find, members, read_catalogue
+from kgt_lightning.system.tables import Table
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,15 +62,14 @@ def _list(catalogue: Mapping[str, DataSet], root: Path | None, *, as_json: bool)
     if as_json:
         _say(json.dumps([{**asdict(each), "found": found[name]} for name, each in catalogue.items()], indent=2))
         return 0
-    table = Table(title=f"Image sets below {root or 'no root: give --root=<folder> or KGT_DATA'}", title_justify="left")
-    for column in ("name", "found", "tasks", "use", "size", "licence"):
-        table.add_column(column, justify="right" if column == "found" else "left")
+    rows = []
     for name, each in catalogue.items():
         size = "x".join(map(str, each.size)) if each.size else "various"
         colour = "" if each.channels == 3 else " gray"
         there = f"{found[name]} / {each.images}"
-        table.add_row(name, there, ", ".join(each.tasks), ", ".join(each.use), size + colour, each.licence)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+        rows.append([name, there, ", ".join(each.tasks), ", ".join(each.use), size + colour, each.licence])
+    title = f"Image sets below {root or 'no root: give --root=<folder> or KGT_DATA'}"
+    Table(title=title, columns=["name", "found", "tasks", "use", "size", "licence"], rows=rows).show()
     return 0
 
 

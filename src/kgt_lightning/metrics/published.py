@@ -20,7 +20,7 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple, Protocol
 
-from rich.table import Table
+from kgt_lightning.system.tables import Table
 
 ALIASES = {"B100": "BSD100", "Snow100K-L": "SnowTest100k-L"}
 """Further names of test sets. Kodak (768 x 512) and Kodak24 (500 x 500) are different images, and not among them."""
@@ -136,25 +136,19 @@ def comparison(
     if not found:
         return None
     with_ssim = any(row.ssim is not None for rows in found.values() for row in rows)
-    table = Table(
-        title=f"{task}: beside published numbers",
-        caption="gap: ours less published, only where both were computed in the same way",
-        title_justify="left",
-    )
-    for title in ("test set", "method", "training"):
-        table.add_column(title)
-    for title in ("M params", "PSNR", "gap", *(["SSIM", "gap"] if with_ssim else [])):
-        table.add_column(title, justify="right")
-    table.add_column("how it was computed")
+    table: list[list[str]] = []
     for (test_set, setting), rows in found.items():
         mean = means[test_set, setting]
-        table.add_section()
         ssim = [_first(mean, columns, ("ssim", "ssim_3d"), ".4f"), ""] if with_ssim else []
-        own = [f"{test_set} {setting}", "ours", "", "", _first(mean, columns, ("psnr",), ".2f"), "", *ssim]
-        table.add_row(*own)
-        for row in rows:
-            table.add_row("", *_cells(row, mean, columns, family, with_ssim=with_ssim))
-    return table
+        own = [f"{test_set} {setting}", "ours", "", "", _first(mean, columns, ("psnr",), ".2f"), "", *ssim, ""]
+        table += [[], own, *(["", *_cells(row, mean, columns, family, with_ssim=with_ssim)] for row in rows)]
+    scores = ["M params", "PSNR", "gap", *(["SSIM", "gap"] if with_ssim else [])]
+    return Table(
+        title=f"{task}: beside published numbers",
+        columns=["test set", "method", "training", *scores, "how it was computed"],
+        rows=table,
+        note="gap: ours less published, only where both were computed in the same way",
+    )
 
 
 def _cells(

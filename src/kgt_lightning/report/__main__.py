@@ -1,7 +1,7 @@
 """Command: a folder of runs as one page, with its main table as CSV and Markdown.
 
 python -m kgt_lightning.report outputs/denoise
-python -m kgt_lightning.report outputs/denoise --compare k=64 k=256 --output talk
+python -m kgt_lightning.report outputs/denoise --compare k=64 k=256 --curves --output talk
 """
 
 import argparse
@@ -12,16 +12,28 @@ from pathlib import Path
 from typing import NoReturn
 
 from kgt_lightning.config.extras import require
+from kgt_lightning.system.files import write_atomic
+from kgt_lightning.system.tables import csv_text
 
 PAGE = "index.html"
 _FILES = re.compile(r'<meta name="kgt_lightning.report" content="([^"]*)">')
+_OWN = re.compile(rf"{PAGE}|runs\.md|(runs|curves)(_\d+)?\.csv")
 
 
-def report(folder: Path, *, output: Path, title: str | None, compare_images: Sequence[str]) -> Path:
+def report(
+    folder: Path, *, output: Path, title: str | None, compare_images: Sequence[str], curves: bool = False
+) -> Path:
     """Path of the page that was written into the output folder, ``runs.csv`` and ``runs.md`` beside it.
 
     Runs of another task or protocol get a table of their own, also as CSV: ``runs_2.csv`` and so on. Files of an
     earlier report are replaced.
+
+    Args:
+        folder: that holds runs, at any depth.
+        output: folder of the report.
+        title: of the page; None for the task and what varies.
+        compare_images: two runs, by name, folder or number in the table; empty for the first and the best.
+        curves: whether all that the runs logged is written as ``curves.csv``.
 
     Raises:
         ValueError: if there is no run that can be read, or a file that is no report's is in the way.
@@ -31,7 +43,7 @@ def report(folder: Path, *, output: Path, title: str | None, compare_images: Seq
     from kgt_lightning.report.comparison import compare
     from kgt_lightning.report.page import heading, make_page
     from kgt_lightning.report.runs import read_runs
-    from kgt_lightning.report.tables import as_csv, as_markdown
+    from kgt_lightning.report.tables import as_markdown, csv_rows, curve_rows
 
     runs, left_out = read_runs(folder)
     for damaged in left_out:
@@ -39,9 +51,12 @@ def report(folder: Path, *, output: Path, title: str | None, compare_images: Seq
     if not runs:
         raise ValueError(f"{folder} holds no run that can be read: the {len(left_out)} found are damaged")
     comparisons = compare(runs)
-    texts = {"runs.md": "\n".join(as_markdown(each) for each in comparisons)}
-    for number, each in enumerate(comparisons, start=1):
-        texts["runs.csv" if number == 1 else f"runs_{number}.csv"] = as_csv(each)
+    texts = {"runs.md": "\n".join(map(as_markdown, comparisons))}
+    for number, comparison in enumerate(comparisons, start=1):
+        ending = ".csv" if number == 1 else f"_{number}.csv"
+        texts[f"runs{ending}"] = csv_text(csv_rows(comparison))
+        if curves:
+            texts[f"curves{ending}"] = csv_text(curve_rows(comparison))
     names = [PAGE, *texts]
     earlier = _earlier(output)
     for name in names:
@@ -55,9 +70,7 @@ def report(folder: Path, *, output: Path, title: str | None, compare_images: Seq
     for name in earlier - texts.keys():
         (output / name).unlink(missing_ok=True)
     for name, content in texts.items():
-        part = output / f"{name}.part"
-        part.write_text(content, encoding="utf-8")
-        part.replace(output / name)
+        write_atomic(output / name, content)
     return output / PAGE
 
 
@@ -65,8 +78,7 @@ def _earlier(output: Path) -> set[str]:
     """Names of the files of an earlier report in the folder."""
     page = output / PAGE
     found = _FILES.search(page.read_text(encoding="utf-8", errors="replace")) if page.is_file() else None
-    names = found.group(1).split() if found else []
-    return {name for name in names if name == PAGE or re.fullmatch(r"runs(_\d+)?\.(csv|md)", name)}
+    return {name for name in found.group(1).split() if _OWN.fullmatch(name)} if found else set()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -89,19 +101,16 @@ def parser() -> argparse.ArgumentParser:
         metavar=("FIRST", "SECOND"),
         help="two runs whose images are compared, by name, folder or number in the table; by default first and best",
     )
+    arguments.add_argument("--curves", action="store_true", help="write all that the runs logged too, as curves.csv")
     return arguments
 
 
 def main() -> None:
-    """Command-line entry; a mistake ends in one line and exit code 2."""
+    """Run the command; a mistake ends in one line and exit code 2."""
     try:
         given = parser().parse_args()
-        page = report(
-            given.folder,
-            output=given.output or given.folder / "report",
-            title=given.title,
-            compare_images=given.compare,
-        )
+        output = given.output or given.folder / "report"
+        page = report(given.folder, output=output, title=given.title, compare_images=given.compare, curves=given.curves)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         sys.exit(2)

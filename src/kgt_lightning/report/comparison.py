@@ -1,14 +1,37 @@
-"""Runs whose scores may be compared, the best of them, and those that nothing beats."""
+"""Runs whose scores may be compared: in what they differ, the best of them, and those that nothing beats."""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
-from kgt_lightning.report.runs import Run, select
-from kgt_lightning.report.settings import differing, names, natural
+from kgt_lightning.report.runs import Metric, Run, select
+
+LONGEST_NAME = 4
+"""Settings in a name; of runs that differ in more, the overrides that were typed say it shorter."""
+
+CHECKPOINT = "checkpoint"
+"""Setting of a run that tested what another one trained."""
+
+# Where a run is kept, not what it computes.
+_BOOKKEEPING = re.compile(
+    r"(run|run_dir|sweep|resume|retry|data_root|hydra|logger|experiment|callbacks\.pruning)(\.|=|$)"
+    r"|.*(^|\.)(root|cache_dir|folder|dirpath|save_dir)(=|$)"
+    r"|(.*\.)?_partial_(=|$)"
+)
+
+
+class Difference(NamedTuple):
+    """Score of an image in two runs."""
+
+    image: str
+    first: float
+    second: float
+    gain: float
+    """How much better the second is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,22 +53,24 @@ class Comparison:
     @cached_property
     def metrics(self) -> dict[str, list[str]]:
         """For each test set the scores of restored images, such as psnr and ssim."""
+        names = {s: dict.fromkeys(name for run in self.runs for name in run.means.get(s, {})) for s in self.test_sets}
         return {
-            test_set: list(
-                dict.fromkeys(
-                    name
-                    for run in self.runs
-                    for name in run.means.get(test_set, {})
-                    if name != "images" and not name.startswith("degraded_")
-                )
-            )
-            for test_set in self.test_sets
+            test_set: [name for name in of_set if name != "images" and not name.startswith("degraded_")]
+            for test_set, of_set in names.items()
         }
+
+    def metric(self, name: str) -> Metric:
+        """What a score means; that of psnr_y is written PSNR y."""
+        told = next((run.metrics[name] for run in self.runs if name in run.metrics), {})
+        first, _, rest = name.partition("_")
+        title = " ".join(filter(None, [first.upper(), rest.replace("_", " ")]))
+        unit = told.get("unit", "dB" if first == "psnr" else "")
+        return Metric(title, unit, 1 if told.get("higher_is_better", True) else -1)
 
     def edition(self, test_set: str) -> tuple[float | None, Any] | None:
         """Number of images and version of a test set that most runs were scored on, of equals the larger."""
         editions = [_edition(run, test_set) for run in self.runs if test_set in run.means]
-        return max(editions, key=lambda each: (editions.count(each), each[0] or 0), default=None)
+        return max(editions, key=lambda edition: (editions.count(edition), edition[0] or 0), default=None)
 
     def score(self, run: Run, test_set: str, metric: str) -> float | None:
         """A mean over the images of a set."""
@@ -64,24 +89,55 @@ class Comparison:
             if run.ranked and not self.counts(run, test_set)
         ]
 
-    def ranking(self, test_set: str, metric: str) -> list[int]:
-        """Indices of the runs that count, the best first."""
-        scored = [
-            (value, index)
+    def scored(self, test_set: str, metric: str) -> dict[int, float]:
+        """Scores that count, by the index of the run."""
+        return {
+            index: value
             for index, run in enumerate(self.runs)
             if self.counts(run, test_set) and (value := finite(self.score(run, test_set, metric))) is not None
-        ]
-        return [index for _, index in sorted(scored, key=lambda each: (-each[0], each[1]))]
+        }
+
+    def ranking(self, test_set: str, metric: str) -> list[int]:
+        """Indices of the runs that count, the best first."""
+        scored, sign = self.scored(test_set, metric), self.metric(metric).sign
+        return sorted(scored, key=lambda index: -sign * scored[index])
 
     @cached_property
     def best(self) -> int | None:
         """Index of the run with the best first score on the first test set that has one."""
-        for test_set in self.test_sets:
-            for metric in self.metrics[test_set][:1]:
-                ranking = self.ranking(test_set, metric)
-                if ranking:
-                    return ranking[0]
-        return None
+        firsts = (self.ranking(test_set, names[0]) for test_set, names in self.metrics.items() if names)
+        return next((ranking[0] for ranking in firsts if ranking), None)
+
+    def pair(self, wanted: Sequence[str]) -> tuple[int, int] | None:
+        """Indices of two runs whose images are compared, None if there are no such two.
+
+        Args:
+            wanted: two names, paths or numbers in the table; empty for the first run and the best, or, where these are
+                the same, the last.
+
+        """
+        if wanted:
+            named = list(enumerate(zip(self.names, self.runs, strict=True), start=1))
+            keys = {i: (name, run.path, str(i)) for i, (name, run) in named if run.images}
+            found = [i - 1 for each in wanted for i, of_run in keys.items() if each in of_run]
+            return (found[0], found[1]) if len(found) == len(wanted) == 2 else None
+        scored = [index for index, run in enumerate(self.runs) if run.ranked and run.images]
+        if len(scored) < 2:
+            return None
+        best = self.best if self.best in scored else scored[-1]
+        return (scored[0] if best != scored[0] else scored[-1]), best
+
+    def differences(self, first: int, second: int, *, test_set: str, metric: str) -> list[Difference]:
+        """A score of the images that both runs were scored on, from the largest gain to the largest loss."""
+        before, after = (self.runs[index].images.get(test_set, {}) for index in (first, second))
+        sign = self.metric(metric).sign
+        found = [
+            Difference(image, a, b, sign * (b - a))
+            for image in before
+            if (a := finite(before[image].get(metric))) is not None
+            and (b := finite(after.get(image, {}).get(metric))) is not None
+        ]
+        return sorted(found, key=lambda difference: (-difference.gain, difference.image))
 
 
 def compare(runs: Sequence[Run]) -> list[Comparison]:
@@ -106,7 +162,7 @@ def compare(runs: Sequence[Run]) -> list[Comparison]:
 def front(points: Mapping[int, tuple[float, float]]) -> list[int]:
     """Of points (cost, quality) those that no other beats in one without losing in the other, by rising cost."""
     best, found = -math.inf, []
-    for index, (_, quality) in sorted(points.items(), key=lambda each: (each[1][0], -each[1][1])):
+    for index, (_, quality) in sorted(points.items(), key=lambda point: (point[1][0], -point[1][1])):
         if quality > best:
             best = quality
             found.append(index)
@@ -118,17 +174,104 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _comparison(task: str, protocol: str, runs: list[Run]) -> Comparison:
+def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """For each setting in which the runs differ, its value in every run, None where it is missing.
+
+    Runs without a configuration do not take part. Of a setting that is copied to other places of the configuration
+    under the same name, such as model.k to module.backbone.k, the shortest key stands for all. Where all runs tested
+    checkpoints, these stand for what they were trained with.
+    """
+    flat = [dict(_flat(run.config)) for run in runs]
+    values = {key: [config.get(key) for config in flat] for key in dict.fromkeys(key for each in flat for key in each)}
+    varying = [key for key in values if len({repr(x) for x, own in zip(values[key], flat, strict=True) if own}) > 1]
+    shortest: dict[tuple[str, str], str] = {}
+    for key in sorted(varying, key=lambda key: key.count(".")):
+        shortest.setdefault((_leaf(key), repr(values[key])), key)
+    own = {key: values[key] for key in varying if key in shortest.values()}
+    tested = own.get(CHECKPOINT, [None])
+    if not all(tested):
+        return own
+    return {key: each for key, each in own.items() if key == CHECKPOINT or not _follows(each, tested)}
+
+
+def shared(runs: Sequence[Run]) -> dict[str, Any]:
+    """The settings that are the same in all runs that have a configuration."""
+    flat = [dict(_flat(run.config)) for run in runs if run.config] or [{}]
+    return {key: value for key, value in flat[0].items() if all(key in each and each[key] == value for each in flat)}
+
+
+def names(runs: Sequence[Run], settings: Mapping[str, Sequence[Any]]) -> list[str]:
+    """A name for each run, all different: the settings in which it differs, else its path."""
+    typed = [[each for each in run.overrides if not _BOOKKEEPING.match(each.lstrip("+~"))] for run in runs]
+    own = [(short(key, settings), values) for key, values in settings.items() if key != CHECKPOINT]
+    found = []
+    for index, run in enumerate(runs):
+        parts = [f"{name}={text(values[index])}" for name, values in own]
+        if len(parts) > LONGEST_NAME:
+            parts = [each for each in typed[index] if not all(each in others for others in typed)] or parts
+        if not run.config:
+            parts = [run.path] if run.k is None else [run.path, f"k={text(run.k)}"]
+        if CHECKPOINT in settings and settings[CHECKPOINT][index]:
+            parts = [text(settings[CHECKPOINT][index]), *(["at"] if parts else []), *parts]
+        found.append(" ".join(parts) or run.path)
+    return [name if found.count(name) == 1 else f"{name} ({run.path})" for name, run in zip(found, runs, strict=True)]
+
+
+def short(key: str, keys: Mapping[str, Any]) -> str:
+    """Last part of a key, with the part before it where another of the keys ends the same."""
+    parts = 1 if sum(_leaf(other) == _leaf(key) for other in keys) < 2 else 2
+    return ".".join(key.removesuffix("._target_").split(".")[-parts:])
+
+
+def text(value: Any) -> str:
+    """A value as it would be typed; a class by its name, a checkpoint by its run."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(text, value))}]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if value.startswith("kgt_lightning."):
+        return value.rpartition(".")[2]
+    if value.endswith(".ckpt"):
+        parts = [part for part in re.split(r"[/\\]", value) if part]
+        return parts[-3] if len(parts) > 2 and parts[-2] == "checkpoints" else parts[-1]
+    return value
+
+
+def natural(name: str) -> list[tuple[int, float, str]]:
+    """Key to sort names so that k=64 comes before k=128."""
+    parts = re.findall(r"\d+\.?\d*(?:e[+-]?\d+)?|\D+", name)
+    return [(0, float(part), "") if part[0].isdigit() else (1, 0.0, part) for part in parts]
+
+
+def _comparison(task: str, protocol: str, runs: Sequence[Run]) -> Comparison:
     named = zip(names(runs, differing(runs)), runs, strict=True)
-    ordered = sorted(named, key=lambda each: (not each[1].config, natural(each[0]), each[1].path))
+    ordered = sorted(named, key=lambda pair: (not pair[1].config, natural(pair[0]), pair[1].path))
     members = [run for _, run in ordered]
-    return Comparison(
-        task=task,
-        protocol=protocol,
-        runs=members,
-        names=[name for name, _ in ordered],
-        settings=differing(members),
-    )
+    own_names = [name for name, _ in ordered]
+    return Comparison(task=task, protocol=protocol, runs=members, names=own_names, settings=differing(members))
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by dotted key, without those that say where a run is kept; a list is one value."""
+    for key, value in config.items():
+        if _BOOKKEEPING.match(f"{prefix}{key}"):
+            continue
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _follows(values: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Whether each of the others always comes with the same value."""
+    pairs = {(repr(other), repr(value)) for value, other in zip(values, others, strict=True)}
+    return len(pairs) == len({other for other, _ in pairs})
+
+
+def _leaf(key: str) -> str:
+    return key.removesuffix("._target_").rpartition(".")[2]
 
 
 def _edition(run: Run, test_set: str) -> tuple[float | None, Any]:

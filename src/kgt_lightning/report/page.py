@@ -1,69 +1,38 @@
 """The page: what its template is given, and the template filled in."""
 
+import base64
+import io
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image, UnidentifiedImageError
 
 from kgt_lightning import __version__
-from kgt_lightning.report.comparison import Comparison, finite
-from kgt_lightning.report.images import Difference, Panel, differences, first_and_best, named, panels
-from kgt_lightning.report.plots import Plot, against_cost, against_k, image_differences, learning_curves
-from kgt_lightning.report.runs import LeftOut
-from kgt_lightning.report.settings import natural, shared, short, text
-from kgt_lightning.report.tables import COSTS, NOTHING, Column, columns, metric_title
+from kgt_lightning.report.comparison import Comparison, finite, natural, shared, short, text
+from kgt_lightning.report.plots import against_cost, against_k, image_differences, learning_curves
+from kgt_lightning.report.runs import LeftOut, Run
+from kgt_lightning.report.tables import COSTS, Column, columns
 
 TEMPLATE = Path(__file__).parent / "template"
 CLOSE = 0.05
 """Decibels that may be given up for a cheaper run to be named."""
 ROWS = 5
 """Largest gains and losses in the tables of images."""
+PANELS, WIDTH = 3, 1080
+"""Pictures on the page, and pixels across to which they are made smaller."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tile:
+class Tile(NamedTuple):
     """One figure of the summary."""
 
     label: str
     value: str
     note: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImagesOfSet:
-    """Images of a test set in two runs."""
-
-    test_set: str
-    metric: str
-    plot: Plot
-    summary: str
-    gains: Sequence[Difference]
-    losses: Sequence[Difference]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """All that the page says about one comparison."""
-
-    comparison: Comparison
-    title: str
-    facts: Sequence[tuple[str, str]]
-    tiles: Sequence[Tile]
-    columns: Sequence[Column]
-    groups: Sequence[tuple[str, int]]
-    inputs: Sequence[str]
-    notes: Sequence[str]
-    over_k: Plot | None
-    over_cost: Sequence[tuple[str, Plot]]
-    curves: Plot | None
-    pair: tuple[str, str]
-    images: Sequence[ImagesOfSet]
-    panels: Sequence[Panel]
-    shared: Sequence[tuple[str, str]]
 
 
 def make_page(
@@ -82,13 +51,12 @@ def make_page(
         ValueError: if the two runs are in no comparison, or have no scores of images.
 
     """
-    pairs = [_pair(comparison, compare) for comparison in comparisons]
+    pairs = [comparison.pair(compare) for comparison in comparisons]
     if compare and not any(pairs):
-        known = ", ".join(run.path for each in comparisons for run in each.runs if run.images)
+        known = ", ".join(run.path for comparison in comparisons for run in comparison.runs if run.images)
         raise ValueError(
             f"--compare {' '.join(compare)}: name two runs of one table that have scores of images: {known}"
         )
-    sections = [_section(*each, chosen=bool(compare)) for each in zip(comparisons, pairs, strict=True)]
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE),
         autoescape=True,
@@ -99,11 +67,10 @@ def make_page(
     return environment.get_template("page.html").render(
         title=title,
         files=files,
-        sections=sections,
+        sections=[_section(each, pair or each.pair(())) for each, pair in zip(comparisons, pairs, strict=True)],
         left_out=left_out,
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,
-        nothing=NOTHING,
         style=(TEMPLATE / "style.css").read_text(encoding="utf-8"),
         script=(TEMPLATE / "page.js").read_text(encoding="utf-8"),
     )
@@ -116,114 +83,78 @@ def heading(comparison: Comparison) -> str:
     return f"{comparison.task}: {listed}" if listed else comparison.task
 
 
-def _pair(comparison: Comparison, compare: Sequence[str]) -> tuple[int, int] | None:
-    if not compare:
-        return first_and_best(comparison)
-    found = [index for index in named(comparison, compare) if comparison.runs[index].images]
-    return (found[0], found[1]) if len(found) == len(compare) == 2 else None
-
-
-def _section(comparison: Comparison, pair: tuple[int, int] | None, *, chosen: bool) -> Section:
-    own = columns(comparison)
-    groups = [(group, sum(column.group == group for column in own)) for group in dict.fromkeys(c.group for c in own)]
-    best = comparison.best
-    if pair is None and chosen:
-        pair = first_and_best(comparison)
-    costs = [(test_set, against_cost(comparison, test_set)) for test_set in comparison.test_sets]
-    return Section(
-        comparison=comparison,
-        title=heading(comparison),
-        facts=_facts(comparison),
-        tiles=[] if best is None else _tiles(comparison, best),
-        columns=own,
-        groups=groups,
-        inputs=_inputs(comparison, own),
-        notes=comparison.odd(),
-        over_k=against_k(comparison),
-        over_cost=[(test_set, plot) for test_set, plot in costs if plot is not None],
-        curves=learning_curves(comparison),
-        pair=("", "") if pair is None else (comparison.names[pair[0]], comparison.names[pair[1]]),
-        images=[] if pair is None else _images(comparison, *pair),
-        panels=[] if best is None else panels(comparison.runs[best]),
-        shared=[(key, text(value)) for key, value in shared(comparison.runs).items()],
-    )
+def _section(comparison: Comparison, pair: tuple[int, int] | None) -> dict[str, Any]:
+    """All that the page says about one comparison, by the names in the template."""
+    own, best = columns(comparison), comparison.best
+    groups = [column.group for column in own]
+    costs = ((test_set, against_cost(comparison, test_set)) for test_set in comparison.test_sets)
+    return {
+        "comparison": comparison,
+        "title": heading(comparison),
+        "facts": _facts(comparison),
+        "tiles": [] if best is None else _tiles(comparison, best),
+        "columns": own,
+        "groups": [(group, groups.count(group)) for group in dict.fromkeys(groups)],
+        "inputs": _inputs(comparison, own),
+        "notes": comparison.odd(),
+        "over_k": against_k(comparison),
+        "over_cost": [(test_set, plot) for test_set, plot in costs if plot],
+        "curves": learning_curves(comparison),
+        "pair": pair and [comparison.names[index] for index in pair],
+        "images": _images(comparison, *pair) if pair else [],
+        "panels": [] if best is None else _panels(comparison.runs[best]),
+        "shared": [(key, text(value)) for key, value in shared(comparison.runs).items()],
+    }
 
 
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     """Name and value of what all runs, or each of them, were made with."""
     runs = comparison.runs
     settings = [
-        (
-            key.removesuffix("._target_"),
-            _listed(text(value) for value, run in zip(values, runs, strict=True) if run.config),
-        )
+        (key.removesuffix("._target_"), _listed(text(x) for x, run in zip(values, runs, strict=True) if run.config))
         for key, values in comparison.settings.items()
     ]
     days = sorted(run.started[:10] for run in runs if run.started)
-    hardware = _listed(run.hardware for run in runs)
-    if len({run.hardware for run in runs if run.hardware}) > 1:
-        hardware += ": times on different hardware do not compare"
+    several = len({run.hardware for run in runs if run.hardware}) > 1
     facts = [
         *settings,
         ("protocol", comparison.protocol),
-        ("hardware", hardware),
+        ("hardware", _listed(run.hardware for run in runs) + several * ": times on different hardware do not compare"),
         ("commit", _listed(run.commit for run in runs)),
         ("version", _listed(run.version for run in runs if run.version != __version__)),
-        ("started", " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""),
+        ("started", " to ".join(dict.fromkeys([*days[:1], *days[-1:]]))),
     ]
     return [(name, value) for name, value in facts if value]
 
 
 def _tiles(comparison: Comparison, best: int) -> list[Tile]:
     test_set = next(each for each in comparison.test_sets if comparison.counts(comparison.runs[best], each))
-    metric = comparison.metrics[test_set][0]
-    run, unit = comparison.runs[best], " dB" if metric.startswith("psnr") else ""
-    digits = 2 if unit else 4
-    value = comparison.score(run, test_set, metric)
-    assert value is not None
-    tiles = [Tile(label="best", value=f"{value:.{digits}f}{unit}", note=f"{comparison.names[best]}, {test_set}")]
-    degraded = run.means[test_set].get(f"degraded_{metric}")
+    name = comparison.metrics[test_set][0]
+    metric, scored = comparison.metric(name), comparison.scored(test_set, name)
+    unit = f" {metric.unit}" if metric.unit else ""
+    value, ranking = scored[best], comparison.ranking(test_set, name)
+    tiles = [Tile("best", f"{metric.show(value)}{unit}", f"{comparison.names[best]}, {test_set}")]
+    degraded = comparison.runs[best].means[test_set].get(f"degraded_{name}")
     if degraded is not None:
-        tiles.append(
-            Tile(
-                label="above its input",
-                value=f"{value - degraded:+.{digits}f}{unit}",
-                note=f"from {degraded:.{digits}f}",
-            )
-        )
-    ranking = comparison.ranking(test_set, metric)
+        gain = f"{value - degraded:+.{metric.digits}f}{unit}"
+        label = "above its input" if metric.sign > 0 else "below its input"
+        tiles.append(Tile(label, gain, f"from {metric.show(degraded)}"))
     if len(ranking) > 1:
-        last = comparison.score(comparison.runs[ranking[-1]], test_set, metric)
-        assert last is not None
-        tiles.append(
-            Tile(
-                label="best to last",
-                value=f"{value - last:.{digits}f}{unit}",
-                note=f"last: {comparison.names[ranking[-1]]}",
-            )
-        )
-    return tiles + _cheaper(comparison, ranking, test_set, metric)
+        span = f"{metric.show(abs(value - scored[ranking[-1]]))}{unit}"
+        tiles.append(Tile("best to last", span, f"last: {comparison.names[ranking[-1]]}"))
+    close = [index for index in ranking if metric.unit == "dB" and value - scored[index] <= CLOSE]
+    return tiles + _cheaper(comparison, close)
 
 
-def _cheaper(comparison: Comparison, ranking: Sequence[int], test_set: str, metric: str) -> list[Tile]:
-    """The cheapest run that restores nearly as well as the best, if it saves at least a tenth."""
-    runs = comparison.runs
-    best = comparison.score(runs[ranking[0]], test_set, metric) or 0.0
-    for key in ("seconds", "flops"):
-        title, cost, show = COSTS[key]
-        close = {
-            index: spent
-            for index in ranking
-            if metric.startswith("psnr")
-            and best - (comparison.score(runs[index], test_set, metric) or 0.0) <= CLOSE
-            and (spent := finite(cost(runs[index]))) is not None
-        }
-        if ranking[0] in close:
-            index = min(close, key=lambda each: close[each])
-            if close[index] <= 0.9 * close[ranking[0]]:
-                share = f"{close[index] / close[ranking[0]]:.0%} of the {title}"
-                note = f"{comparison.names[index]}: {show(close[index])}, within {CLOSE} dB of the best"
-                return [Tile(label="nearly as good at", value=share, note=note)]
+def _cheaper(comparison: Comparison, close: Sequence[int]) -> list[Tile]:
+    """The cheapest of the runs that restore nearly as well as the best, the first, if it saves at least a tenth."""
+    for title, cost, show in (COSTS["seconds"], COSTS["flops"]):
+        spent = {index: x for index in close if (x := finite(cost(comparison.runs[index]))) is not None}
+        if spent and close[0] in spent:
+            index = min(spent, key=lambda index: spent[index])
+            if spent[index] <= 0.9 * spent[close[0]]:
+                note = f"{comparison.names[index]}: {show(spent[index])}, within {CLOSE} dB of the best"
+                return [Tile("nearly as good at", f"{spent[index] / spent[close[0]]:.0%} of the {title}", note)]
     return []
 
 
@@ -233,30 +164,54 @@ def _inputs(comparison: Comparison, own: Sequence[Column]) -> list[str]:
     for column in own:
         name = f"degraded_{column.key.removeprefix(f'{column.group} ')}"
         values = [run.means[column.group][name] for run in comparison.runs if name in run.means.get(column.group, {})]
-        shown = {column.show(value) for value in values} if column.group else set()
+        shown = {column.show(value) for value in values}
         cells.append(shown.pop() if len(shown) == 1 else "")
     return cells if any(cells) else []
 
 
-def _images(comparison: Comparison, first: int, second: int) -> list[ImagesOfSet]:
-    names = (comparison.names[first], comparison.names[second])
+def _images(comparison: Comparison, first: int, second: int) -> list[dict[str, Any]]:
+    """For each test set what changed from image to image between two runs."""
+    before, after = comparison.names[first], comparison.names[second]
     found = []
-    for test_set in comparison.test_sets:
-        metric = comparison.metrics[test_set][0]
-        own = differences(comparison.runs[first], comparison.runs[second], test_set=test_set, metric=metric)
+    for test_set, names in comparison.metrics.items():
+        metric = comparison.metric(names[0])
+        own = comparison.differences(first, second, test_set=test_set, metric=names[0])
         if own:
-            mean, better = fmean(each.gain for each in own), sum(each.gain > 0 for each in own)
+            gains = [difference.gain for difference in own]
+            better = f"{after} restores {sum(gain > 0 for gain in gains)} of {len(own)} images better"
             found.append(
-                ImagesOfSet(
-                    test_set=test_set,
-                    metric=metric_title(metric),
-                    plot=image_differences(own, first=names[0], second=names[1], test_set=test_set, metric=metric),
-                    summary=f"{names[1]} restores {better} of {len(own)} images better, {mean:+.3f} on average.",
-                    gains=[each for each in own[:ROWS] if each.gain > 0],
-                    losses=[each for each in own[::-1][:ROWS] if each.gain < 0],
-                )
+                {
+                    "test_set": test_set,
+                    "metric": metric,
+                    "plot": image_differences(own, first=before, second=after, test_set=test_set, metric=metric),
+                    "summary": f"{better}, {fmean(gains):+.3f} on average.",
+                    "gains": [difference for difference in own[:ROWS] if difference.gain > 0],
+                    "losses": [difference for difference in own[::-1][:ROWS] if difference.gain < 0],
+                }
             )
     return found
+
+
+def _panels(run: Run) -> list[dict[str, str]]:
+    """Some panels degraded | restored | clean of the last validation, or of the evaluation, small enough for a page."""
+    folder = run.folder / "panels"
+    steps = [step for step in folder.glob("step_*") if re.fullmatch(r"step_\d+", step.name)]
+    newest = max(steps, key=lambda step: int(step.name.partition("_")[2]), default=folder)
+    files = sorted(newest.rglob("*.png"))[:PANELS]
+    return [{"name": file.relative_to(newest).with_suffix("").as_posix(), **_data_url(file)} for file in files]
+
+
+def _data_url(file: Path) -> dict[str, str]:
+    """The picture as a data URL, or why it cannot be shown."""
+    stream = io.BytesIO()
+    try:
+        with Image.open(file) as picture:
+            shown = picture.convert("RGB")
+        shown.thumbnail((WIDTH, shown.height), Image.Resampling.LANCZOS)
+        shown.save(stream, "png", optimize=True)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        return {"url": "", "problem": f"cannot be read: {' '.join(str(error).split())}"}
+    return {"url": f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}", "problem": ""}
 
 
 def _listed(values: Iterable[Any]) -> str:

@@ -1,220 +1,199 @@
-"""The plots of a comparison: quality against k and against cost, learning curves, differences of images."""
+"""The plots of a comparison: quality against k and against cost, learning curves, differences of images.
 
+Each is an SVG element that takes the colours and the font of the page around it.
+"""
+
+import hashlib
+import html
+import io
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
-from matplotlib import rc_context
+from matplotlib import style
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from kgt_lightning.report.comparison import Comparison, finite, front
-from kgt_lightning.report.drawing import GAIN, GRID, INK, LOSS, MARKERS, MUTED, STYLE, SURFACE, Drawing, colour, dash
-from kgt_lightning.report.images import Difference
-from kgt_lightning.report.settings import CHECKPOINT, names, text
-from kgt_lightning.report.tables import COSTS, metric_title
-from kgt_lightning.runs.curves import read_curve, smooth
+from kgt_lightning.report.comparison import CHECKPOINT, Comparison, Difference, finite, front, names, text
+from kgt_lightning.report.runs import Metric
+from kgt_lightning.report.tables import COSTS
+from kgt_lightning.runs.curves import smooth
 
-COST_TITLES = {
-    "seconds": "time, minutes",
-    "peak_memory_mb": "peak memory, MB",
-    "flops": "GFLOPs of a 256x256 image",
-    "parameters": "parameters, million",
+STYLE = Path(__file__).parent / "template" / "plots.mplstyle"
+INK, MUTED, GRID, SURFACE = "#010203", "#040506", "#070809", "#0a0b0c"
+_OF_PAGE = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", SURFACE: "var(--surface)"}
+GAIN, LOSS = "C0", "C1"
+MARKERS = ("o", "s", "D", "^", "v", "P")
+
+AXES = {
+    "seconds": ("time, minutes", 60.0),
+    "peak_memory_mb": ("peak memory, MB", 1.0),
+    "flops": ("GFLOPs of a 256x256 image", 1e9),
+    "parameters": ("parameters, million", 1e6),
 }
-_UNITS = {"seconds": 60.0, "peak_memory_mb": 1.0, "flops": 1e9, "parameters": 1e6}
+"""Costs that scores are plotted over: the title of the axis, and its unit."""
 POINTS = 400
 """Points that a learning curve is drawn with; more cannot be told apart."""
 BARS = 150
 """Images that get a bar of their own."""
-K = "model.k"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plot:
+class Plot(NamedTuple):
     """A picture and what it shows."""
 
     svg: str
     caption: str
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def against_k(comparison: Comparison) -> Plot | None:
     """The first score of each test set over k, lines through runs that are otherwise alike; None if k never varies."""
     if len({run.k for run in comparison.runs if run.ranked and run.k is not None}) < 2:
         return None
     lines = _lines_over_k(comparison)
-    drawing = Drawing(panels=len(comparison.test_sets), across=min(3, len(comparison.test_sets)), height=3.1)
-    for axes, test_set in zip(drawing.axes, comparison.test_sets, strict=True):
-        metric = comparison.metrics[test_set][0]
+    figure, panels = _panels(len(comparison.test_sets), across=min(3, len(comparison.test_sets)), height=3.1)
+    for axes, test_set in zip(panels, comparison.test_sets, strict=True):
+        name = comparison.metrics[test_set][0]
+        metric, scored = comparison.metric(name), comparison.scored(test_set, name)
         for number, (label, members) in enumerate(lines.items()):
-            own = [
-                (run.k, value, index)
-                for index in members
-                if comparison.counts(run := comparison.runs[index], test_set)
-                and run.k is not None
-                and (value := finite(comparison.score(run, test_set, metric))) is not None
-            ]
-            own.sort()
-            xs, ys = [each[0] for each in own], [each[1] for each in own]
-            style: dict[str, Any] = {
-                "color": colour(number),
-                "marker": MARKERS[number % len(MARKERS)],
-                "mec": SURFACE,
-                "ms": 7.5,
-            }
-            if own:
-                axes.plot(xs, ys, dash(number), label=label, **style)
+            own = sorted((k, scored[i], i) for i in members if i in scored and (k := comparison.runs[i].k) is not None)
+            marks: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "mec": SURFACE, "ms": 7.5}
+            # A line without points takes its colour too, so that every panel gives it the same one.
+            [line] = axes.plot([k for k, *_ in own], [y for _, y, _ in own], label=label if own else None, **marks)
             for k, value, index in own:
-                [point] = axes.plot(k, value, **style)
-                drawing.tip(point, f"{comparison.names[index]}: {value:.2f}")
-        axes.set_title(test_set)
-        axes.set_xlabel("k, neighbours of a node")
-        axes.set_ylabel(_axis(metric))
-        _doubling(axes, sorted({run.k for run in comparison.runs if run.k}))
-    drawing.legend(list(lines))
+                [point] = axes.plot(k, value, color=line.get_color(), linestyle="none", **marks)
+                _tip(point, f"{comparison.names[index]}: {metric.show(value)}")
+        axes.set(title=test_set, xlabel="k, neighbours of a node", ylabel=metric.axis)
+        ks = sorted({run.k for run in comparison.runs if run.k})
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_locator(FixedLocator(ks))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticklabels([f"{k:g}" for k in ks])
+    _legend(figure, panels)
     what = "Quality over the number of neighbours k of each node"
-    return Plot(svg=drawing.svg(alt=what), caption=f"{what}. A line joins runs that differ in k alone.")
+    return Plot(_svg(figure, alt=what), f"{what}. A line joins runs that differ in k alone.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def against_cost(comparison: Comparison, test_set: str) -> Plot | None:
     """The first score of a test set over time, memory, FLOPs and parameters, with the Pareto front of each.
 
     None if fewer than two runs know what they cost, or all cost the same.
     """
-    metric = comparison.metrics[test_set][0]
-    panels = {}
-    for key in COST_TITLES:
-        cost = COSTS[key][1]
-        points = {
-            index: (x / _UNITS[key], y)
-            for index, run in enumerate(comparison.runs)
-            if comparison.counts(run, test_set)
-            and (x := finite(cost(run))) is not None
-            and (y := finite(comparison.score(run, test_set, metric))) is not None
-        }
+    name = comparison.metrics[test_set][0]
+    metric, scored = comparison.metric(name), comparison.scored(test_set, name)
+    costs = {}
+    for key, (_, unit) in AXES.items():
+        spent = {index: finite(COSTS[key].of(comparison.runs[index])) for index in scored}
+        points = {index: (cost / unit, scored[index]) for index, cost in spent.items() if cost is not None}
         if len({x for x, _ in points.values()}) > 1:
-            panels[key] = points
-    if not panels:
+            costs[key] = points
+    if not costs:
         return None
-    drawing = Drawing(panels=len(panels), across=2 if len(panels) in (2, 4) else min(3, len(panels)), height=3.2)
-    for axes, (key, points) in zip(drawing.axes, panels.items(), strict=True):
-        _front(drawing, axes, points, comparison.names)
-        axes.set(xlabel=COST_TITLES[key], ylabel=_axis(metric))
-    what = f"{metric_title(metric)} on {test_set} against cost"
+    figure, panels = _panels(len(costs), across=2 if len(costs) in (2, 4) else min(3, len(costs)), height=3.2)
+    for axes, (key, points) in zip(panels, costs.items(), strict=True):
+        _points_and_front(axes, points, comparison.names, metric)
+        axes.set(xlabel=AXES[key][0], ylabel=metric.axis)
+    what = f"{metric.title} on {test_set} against cost"
     note = "Filled: nothing else is both cheaper and better (the Pareto front). Numbers are those of the table."
-    return Plot(svg=drawing.svg(alt=what), caption=f"{what}. {note}")
+    return Plot(_svg(figure, alt=what), f"{what}. {note}")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def learning_curves(comparison: Comparison) -> Plot | None:
-    """Training loss and validation PSNR of all runs over the steps; None if no run logged any."""
-    read = {
-        index: (read_curve(run.folder, "train", "loss"), read_curve(run.folder, "val", "psnr"))
-        for index, run in enumerate(comparison.runs)
-    }
-    read = {index: curves for index, curves in read.items() if any(curves)}
+    """Training loss and first validated score of all runs over the steps; None if no run logged any."""
+    validated = [name for run in comparison.runs for name in run.curves if name.startswith("val/")]
+    score = validated[0] if validated else ""
+    read = [
+        (name, run.curves.get("train/loss", {}), run.curves.get(score, {}))
+        for name, run in zip(comparison.names, comparison.runs, strict=True)
+    ]
+    read = [each for each in read if any(each[1:])]
     if not read:
         return None
-    drawing = Drawing(panels=2, across=2, height=3.6 + 0.06 * len(read))
-    left, right = drawing.axes
-    for number, (index, (losses, psnrs)) in enumerate(read.items()):
-        name = comparison.names[index]
-        for axes, steps, values in (
-            (left, list(losses), smooth(list(losses.values()))),
-            (right, list(psnrs), list(psnrs.values())),
-        ):
-            every = -(-len(steps) // POINTS) or 1
+    figure, panels = _panels(2, across=2, height=3.6 + 0.06 * len(read))
+    left, right = panels
+    for name, losses, scores in read:
+        smoothed = dict(zip(losses, smooth(list(losses.values())), strict=True))
+        for axes, curve in ((left, smoothed), (right, scores)):
             # Counted from the end, so that the last point is always drawn.
-            [line] = axes.plot(
-                steps[::-1][::every], values[::-1][::every], dash(number), color=colour(number), label=name, lw=1.5
-            )
-            if values:
-                drawing.tip(line, f"{name}: last {values[-1]:.4g} at step {steps[-1]}")
+            points = list(curve.items())[:: -(-(-len(curve) // POINTS) or 1)]
+            [line] = axes.plot([x for x, _ in points], [y for _, y in points], label=name, lw=1.5)
+            if points:
+                _tip(line, f"{name}: last {points[0][1]:.4g} at step {points[0][0]}")
     left.set(title="training loss, smoothed", xlabel="step", yscale="log")
     left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     left.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     left.yaxis.set_minor_locator(NullLocator())
-    right.set(title="validation PSNR, dB", xlabel="step")
-    for axes in drawing.axes:
+    right.set(title=f"validation {comparison.metric(score.removeprefix('val/')).axis}", xlabel="step")
+    for axes in panels:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    drawing.legend(list(comparison.names))
+    _legend(figure, panels)
     what = "Learning curves of all runs"
-    return Plot(svg=drawing.svg(alt=what), caption=f"{what}. The loss is the mean of the last twentieth of the steps.")
+    return Plot(_svg(figure, alt=what), f"{what}. The loss is the mean of the last twentieth of the steps.")
 
 
-@rc_context(STYLE)
+@style.context(STYLE)
 def image_differences(
-    differences: Sequence[Difference], *, first: str, second: str, test_set: str, metric: str
+    differences: Sequence[Difference], *, first: str, second: str, test_set: str, metric: Metric
 ) -> Plot:
     """How much better the second run restored each image of a test set, from the largest gain to the largest loss."""
-    gains = [each.gain for each in differences]
-    drawing = Drawing(panels=1, across=1, height=3.2)
-    [axes] = drawing.axes
-    colours = [GAIN if gain >= 0 else LOSS for gain in gains]
+    gains = [difference.gain for difference in differences]
+    figure, [axes] = _panels(1, across=1, height=3.2)
     if len(gains) <= BARS:
-        for bar, each, paint in zip(axes.bar(range(len(gains)), gains, width=0.78), differences, colours, strict=True):
-            bar.set(color=paint)
-            drawing.tip(bar, f"{each.image}: {each.first:.2f} and {each.second:.2f}, {each.gain:+.2f}")
+        bars = axes.bar(range(len(gains)), gains, width=0.78, color=[GAIN if gain >= 0 else LOSS for gain in gains])
+        for bar, (image, a, b, gain) in zip(bars, differences, strict=True):
+            _tip(bar, f"{image}: {metric.show(a)} and {metric.show(b)}, {gain:+.{metric.digits}f}")
     else:
-        for sign, paint in ((1, GAIN), (-1, LOSS)):
+        for sign, colour in ((1, GAIN), (-1, LOSS)):
             heights = [max(sign * gain, 0) * sign for gain in gains]
-            axes.fill_between(range(len(gains)), heights, step="mid", color=paint, linewidth=0)
+            axes.fill_between(range(len(gains)), heights, step="mid", color=colour, linewidth=0)
     mean = fmean(gains)
     axes.axhline(0, color=MUTED, linewidth=1)
     axes.axhline(mean, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-    axes.annotate(
-        f"mean {mean:+.2f}",
-        (1, mean),
-        (-4, 4),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-    )
+    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+    axes.annotate(f"mean {mean:+.{metric.digits}f}", (1, mean), (-4, 4), **place)
     axes.grid(axis="x", visible=False)
     axes.set_xticks([])
-    axes.set(xlabel=f"{len(gains)} images of {test_set}, by difference", ylabel=f"{_axis(metric)}, difference")
+    axes.set(xlabel=f"{len(gains)} images of {test_set}, by difference", ylabel=f"{metric.axis}, difference")
     axes.margins(x=0.01)
     what = f"Each image of {test_set}: {second} against {first}"
-    return Plot(svg=drawing.svg(alt=what), caption=f"{what}. Above zero {second} restores it better.")
+    return Plot(_svg(figure, alt=what), f"{what}. Above zero {second} restores it better.")
 
 
 def _lines_over_k(comparison: Comparison) -> dict[str, list[int]]:
     """Runs by what they have in common apart from k: the other settings, or the checkpoint that was evaluated."""
-    copies = {key for key in comparison.settings if key.endswith(".k") or key == K}
+    others = {key: values for key, values in comparison.settings.items() if not key.endswith(".k")}
     lines: dict[str, list[int]] = {}
     for index, run in enumerate(comparison.runs):
-        others = {key: values for key, values in comparison.settings.items() if key not in copies}
         tested = not run.config or run.config.get(CHECKPOINT)
         label = text(run.checkpoint or run.path) if tested else "trained with k"
         if run.config and others:
             [label] = names([run], {key: [values[index]] for key, values in others.items()})
-        label += " tested with k" if tested else ""
-        lines.setdefault(label, []).append(index)
+        lines.setdefault(label + (" tested with k" if tested else ""), []).append(index)
     return lines
 
 
-def _front(drawing: Drawing, axes: Axes, points: Mapping[int, tuple[float, float]], names: Sequence[str]) -> None:
+def _points_and_front(
+    axes: Axes, points: Mapping[int, tuple[float, float]], names: Sequence[str], metric: Metric
+) -> None:
     """Points with their numbers; those of the Pareto front filled and joined."""
-    best = front(points)
-    axes.step(
-        [points[index][0] for index in best], [points[index][1] for index in best], where="post", color=GAIN, lw=1.4
-    )
+    best = front({index: (x, metric.sign * y) for index, (x, y) in points.items()})
+    axes.step(*zip(*(points[index] for index in best), strict=True), where="post", color=GAIN, lw=1.4)
     for index, (x, y) in points.items():
         ahead = index in best
-        [point] = axes.plot(
-            x, y, "o", ms=8 if ahead else 7, color=GAIN if ahead else SURFACE, mec=SURFACE if ahead else MUTED, mew=1.2
-        )
-        drawing.tip(point, f"{index + 1}. {names[index]}: {y:.2f} at {x:.3g}")
+        inside, edge, ink = (GAIN, SURFACE, INK) if ahead else (SURFACE, MUTED, MUTED)
+        [point] = axes.plot(x, y, "o", ms=8 if ahead else 7, color=inside, mec=edge, mew=1.2)
+        _tip(point, f"{index + 1}. {names[index]}: {metric.show(y)} at {x:.3g}")
+        weight = "bold" if ahead else "normal"
         axes.annotate(
-            str(index + 1),
-            (x, y),
-            (6, -9),
-            textcoords="offset points",
-            fontsize=8,
-            color=INK if ahead else MUTED,
-            fontweight="bold" if ahead else "normal",
+            str(index + 1), (x, y), (6, -9), textcoords="offset points", fontsize=8, color=ink, fontweight=weight
         )
     xs = [x for x, _ in points.values()]
     if min(xs) > 0 and max(xs) > 8 * min(xs):
@@ -222,15 +201,45 @@ def _front(drawing: Drawing, axes: Axes, points: Mapping[int, tuple[float, float
     axes.margins(0.1, 0.12)
 
 
-def _doubling(axes: Axes, ks: Sequence[float]) -> None:
-    """A logarithmic axis with a tick at every k."""
-    if ks:
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_locator(FixedLocator(list(ks)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticklabels([f"{k:g}" for k in ks])
-    axes.grid(color=GRID)
+def _panels(number: int, *, across: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of panels side by side, rows of a height in inches; the whole is 10 inches wide."""
+    rows = -(-number // across)
+    figure = Figure(figsize=(10, height * rows), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
+    FigureCanvasSVG(figure)
+    axes = list(figure.subplots(rows, across, squeeze=False).flatten())
+    for spare in axes[number:]:
+        spare.remove()
+    return figure, axes[:number]
 
 
-def _axis(metric: str) -> str:
-    return f"{metric_title(metric)}, dB" if metric.startswith("psnr") else metric_title(metric)
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """One legend below all panels, if there is more than one line to tell apart."""
+    pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in panels]
+    handles = {label: handle for pair in pairs for handle, label in pair}
+    if len(handles) > 1:
+        columns = max(1, min(6, len(handles), 130 // (max(map(len, handles)) + 6)))
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+
+
+def _tip(artist: Artist, words: str) -> None:
+    """Show words when the pointer rests on the artist."""
+    artist.set_gid(f"tip:{words}")
+
+
+def _svg(figure: Figure, *, alt: str) -> str:
+    """The element, without anything that a browser would fetch; its ids appear nowhere else on the page."""
+    stream = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    head, _, content = stream.getvalue().partition("<svg")[2].partition(">")
+    [view] = re.findall(r'viewBox="[^"]+"', head)
+    content = re.sub(r"<metadata>.*?</metadata>", "", content, flags=re.DOTALL)
+    content = re.sub(r'<g id="tip:([^"]*)">', r"<g><title>\1</title>", content)
+    # Ids that are referred to are made the plot's own, all others left out.
+    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', content))
+    salt = hashlib.sha256((alt + content).encode()).hexdigest()[:8]
+    content = re.sub(r' id="([^"]+)"', lambda id: f' id="{salt}-{id[1]}"' if id[1] in used else "", content)
+    content = re.sub(r'(url\(#|href="#)', rf"\g<1>{salt}-", content)
+    for stand_in, colour in _OF_PAGE.items():
+        content = content.replace(stand_in, colour)
+    return f'<svg {view} role="img" aria-label="{html.escape(alt)}">{content}'

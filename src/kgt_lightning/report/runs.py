@@ -3,8 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from kgt_lightning.runs.curves import read_metrics
 
 STATUSES = ("running", "finished", "pruned", "failed", "out of memory", "interrupted")
 
@@ -44,15 +47,44 @@ class Run:
     """By test set and setting, then by image."""
     versions: Mapping[str, Any]
     """Which files a test set consisted of."""
+    metrics: Mapping[str, Mapping[str, Any]]
+    """``unit`` and ``higher_is_better`` of scores that are no PSNR or SSIM."""
 
     @property
     def ranked(self) -> bool:
         """Whether its scores count: those of a run that goes on or has failed are not its last."""
         return self.status == "finished" and bool(self.means)
 
+    @cached_property
+    def curves(self) -> Mapping[str, Mapping[int, float]]:
+        """What it logged, by name and step."""
+        return read_metrics(self.folder)
 
-@dataclass(frozen=True, kw_only=True)
-class LeftOut:
+
+class Metric(NamedTuple):
+    """What the numbers of a score mean."""
+
+    title: str
+    unit: str
+    sign: int
+    """1 if higher is better, -1 if lower is."""
+
+    @property
+    def digits(self) -> int:
+        """Behind the point: hundredths of a decibel, of other scores ten-thousandths."""
+        return 2 if self.unit == "dB" else 4
+
+    @property
+    def axis(self) -> str:
+        """Title of an axis."""
+        return ", ".join(filter(None, [self.title, self.unit]))
+
+    def show(self, value: float) -> str:
+        """The number as it is printed."""
+        return f"{value:.{self.digits}f}"
+
+
+class LeftOut(NamedTuple):
     """A run that could not be read, and why."""
 
     path: str
@@ -72,13 +104,12 @@ def read_runs(folder: Path) -> tuple[list[Run], list[LeftOut]]:
     if not found:
         raise ValueError(f"{folder} holds no run: no run.json or results.json lies in it, at any depth")
     runs, left_out = [], []
-    for each in sorted(found):
-        path = each.relative_to(folder).as_posix()
-        path = folder.resolve().name if path == "." else path
+    for place in sorted(found):
+        path = folder.resolve().name if place == folder else place.relative_to(folder).as_posix()
         try:
-            runs.append(_read_run(each, path))
+            runs.append(_read_run(place, path))
         except (ValueError, OSError) as error:
-            left_out.append(LeftOut(path=path, reason=" ".join(str(error).split())))
+            left_out.append(LeftOut(path, " ".join(str(error).split())))
     return runs, left_out
 
 
@@ -90,100 +121,64 @@ def select(config: Mapping[str, Any], key: str) -> Any:
     return node
 
 
+_TYPES: dict[type, tuple[str, ...]] = {
+    str: ("task", "status", "error", "started", "hardware", "commit", "version", "protocol", "checkpoint"),
+    float: ("seconds", "parameters", "flops", "peak_memory_mb", "k"),
+    list: ("overrides", "images"),
+    dict: ("config", "means", "versions", "metrics"),
+}
+_WORDS = {str: "text", float: "number", list: "list", dict: "object"}
+
+
 def _read_run(folder: Path, path: str) -> Run:
-    facts, results = _File(folder / "run.json"), _File(folder / "results.json")
-    status = facts.text("status") or "finished"
-    if status not in STATUSES:
-        raise ValueError(f"run.json: status={status!r} is none of {', '.join(STATUSES)}")
-    config = facts.section("config")
-    k = results.number("k")
-    return Run(
-        folder=folder,
-        path=path,
-        task=results.text("task") or facts.text("task"),
-        status=status,
-        error=facts.text("error"),
-        overrides=[str(each) for each in facts.entries("overrides")],
-        config=config,
-        started=facts.text("started"),
-        seconds=facts.number("seconds"),
-        hardware=facts.text("hardware"),
-        commit=facts.text("commit"),
-        version=facts.text("version"),
-        parameters=facts.number("parameters") or results.number("parameters"),
-        flops=facts.number("flops"),
-        peak_memory_mb=facts.number("peak_memory_mb"),
-        protocol=results.text("protocol"),
-        checkpoint=results.text("checkpoint"),
-        k=k if k is not None else _whole(select(config, "model.k")),
-        means={name: results.scores(mean, f"means, {name}") for name, mean in results.section("means").items()},
-        images=_images(results),
-        versions=results.section("versions"),
-    )
+    content: dict[str, Any] = {key: None for keys in _TYPES.values() for key in keys}
+    content |= {"status": "finished", "overrides": [], "images": [], "config": {}, "means": {}, "versions": {}}
+    content |= {"metrics": {}, **_read(folder / "run.json"), **_read(folder / "results.json")}
+    if content["status"] not in STATUSES:
+        raise ValueError(f"run.json: status={content['status']!r} is none of {', '.join(STATUSES)}")
+    k = select(content["config"], "model.k")
+    if content["k"] is None and _is(k, float):
+        content["k"] = k
+    content["overrides"] = [str(override) for override in content["overrides"]]
+    content["means"] = {name: _scores(mean, f"means, {name}") for name, mean in content["means"].items()}
+    return Run(folder=folder, path=path, **{**content, "images": _images(content["images"])})
 
 
-def _images(results: "_File") -> dict[str, dict[str, Scores]]:
+def _read(file: Path) -> dict[str, Any]:
+    """What is known of the content of a JSON file, checked; nothing if there is no file."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{file.name} is damaged: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file.name} is damaged: it holds no object but a {type(content).__name__}")
+    known = {key: kind for kind, keys in _TYPES.items() for key in keys if content.get(key) is not None}
+    for key, kind in known.items():
+        if not _is(content[key], kind):
+            raise ValueError(f"{file.name}: {key}={content[key]!r} is no {_WORDS[kind]}")
+    return {key: content[key] for key in known}
+
+
+def _images(entries: Sequence[Any]) -> dict[str, dict[str, Scores]]:
     """Scores by test set and image."""
     images: dict[str, dict[str, Scores]] = {}
-    for number, image in enumerate(results.entries("images"), start=1):
+    for number, image in enumerate(entries, start=1):
         if not isinstance(image, dict) or not {"test_set", "image"} <= image.keys():
             raise ValueError(f"results.json: image {number} has no test_set or no name")
         scores = {key: value for key, value in image.items() if key not in ("test_set", "image")}
-        of_set = images.setdefault(str(image["test_set"]), {})
-        of_set[str(image["image"])] = results.scores(scores, f"image {number}")
+        images.setdefault(str(image["test_set"]), {})[str(image["image"])] = _scores(scores, f"image {number}")
     return images
 
 
-def _whole(value: Any) -> float | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _scores(values: Any, where: str) -> Scores:
+    """Numbers by name; what is null was not computed."""
+    if not isinstance(values, dict):
+        raise ValueError(f"results.json: {where}={values!r} is no object of scores")
+    for name, value in values.items():
+        if value is not None and not _is(value, float):
+            raise ValueError(f"results.json: {where}, {name}={value!r} is no number")
+    return {name: value for name, value in values.items() if value is not None}
 
 
-class _File:
-    """A JSON file of a run, its values checked when they are asked for; one that is not there has none."""
-
-    def __init__(self, file: Path) -> None:
-        self.name = file.name
-        self.content: dict[str, Any] = {}
-        if not file.exists():
-            return
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{self.name} is damaged: {error}") from None
-        if not isinstance(content, dict):
-            raise ValueError(f"{self.name} is damaged: it holds no object but a {type(content).__name__}")
-        self.content = content
-
-    def text(self, key: str) -> str | None:
-        """A string, or None."""
-        return self._of_type(key, str, "no text")
-
-    def number(self, key: str) -> float | None:
-        """A number, or None."""
-        value = self.content.get(key)
-        return None if value is None else self._number(value, key)
-
-    def section(self, key: str) -> dict[str, Any]:
-        """An object, empty if it is missing."""
-        return self._of_type(key, dict, "no object") or {}
-
-    def entries(self, key: str) -> list[Any]:
-        """A list, empty if it is missing."""
-        return self._of_type(key, list, "no list") or []
-
-    def scores(self, values: Any, where: str) -> Scores:
-        """Numbers by name; what is null was not computed."""
-        if not isinstance(values, dict):
-            raise ValueError(f"{self.name}: {where}={values!r} is no object of scores")
-        return {name: self._number(value, f"{where}, {name}") for name, value in values.items() if value is not None}
-
-    def _number(self, value: Any, where: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{self.name}: {where}={value!r} is no number")
-        return value
-
-    def _of_type(self, key: str, kind: type, otherwise: str) -> Any:
-        value = self.content.get(key)
-        if value is not None and not isinstance(value, kind):
-            raise ValueError(f"{self.name}: {key}={value!r} is {otherwise}")
-        return value
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) if kind is float else isinstance(value, kind)

@@ -1,15 +1,13 @@
 """The main table: its columns, what is marked in them, and the table as CSV and Markdown."""
 
-import csv
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any, NamedTuple
 
-from kgt_lightning.report.comparison import Comparison, finite
+from kgt_lightning.report.comparison import Comparison, finite, short, text
 from kgt_lightning.report.runs import Run
-from kgt_lightning.report.settings import short, text
-from kgt_lightning.runs.curves import read_curve
+from kgt_lightning.system.tables import Table, plain
 
 NOTHING = "–"  # noqa: RUF001  # an en dash stands for a value that is not there
 
@@ -37,7 +35,7 @@ class Column:
         """``best``, ``second`` or nothing; runs that print the same number share the mark."""
         if index not in self.ranking:
             return ""
-        places = list(dict.fromkeys(self.shown(each) for each in self.ranking))
+        places = list(dict.fromkeys(self.shown(ranked) for ranked in self.ranking))
         place = places.index(self.shown(index))
         return ("best", "second")[place] if place < min(2, len(places) - 1) else ""
 
@@ -47,68 +45,68 @@ def columns(comparison: Comparison) -> list[Column]:
     runs = comparison.runs
     scores = [
         Column(
-            key=f"{test_set} {metric}",
-            title=metric_title(metric),
+            key=f"{test_set} {name}",
+            title=comparison.metric(name).title,
             group=test_set,
-            values=[comparison.score(run, test_set, metric) for run in runs],
-            show=_decibels if metric.startswith("psnr") else _share,
-            ranking=comparison.ranking(test_set, metric),
+            values=[comparison.score(run, test_set, name) for run in runs],
+            show=comparison.metric(name).show,
+            ranking=comparison.ranking(test_set, name),
         )
-        for test_set, metrics in comparison.metrics.items()
-        for metric in metrics
+        for test_set, names in comparison.metrics.items()
+        for name in names
     ]
     costs = [
-        Column(key=key, title=title, group="", values=[value(run) for run in runs], show=show, ranking=())
-        for key, (title, value, show) in COSTS.items()
+        Column(key=key, title=cost.title, group="", values=list(map(cost.of, runs)), show=cost.show, ranking=())
+        for key, cost in COSTS.items()
     ]
-    return scores + [each for each in costs if any(value is not None for value in each.values)]
-
-
-def metric_title(metric: str) -> str:
-    """A score as it is written: psnr_y as PSNR y."""
-    name, _, rest = metric.partition("_")
-    return " ".join(filter(None, [name.upper(), rest.replace("_", " ")]))
+    return scores + [column for column in costs if any(value is not None for value in column.values)]
 
 
 def samples_per_second(run: Run) -> float | None:
     """Median over the training."""
-    rates = [rate for rate in read_curve(run.folder, "train", "samples_per_second").values() if finite(rate)]
+    rates = [rate for rate in run.curves.get("train/samples_per_second", {}).values() if finite(rate)]
     return median(rates) if rates else None
 
 
 def peak_memory_mb(run: Run) -> float | None:
-    """As the run noted it, else the highest value in its training log."""
-    logged = read_curve(run.folder, "train", "peak_memory_mb") if run.peak_memory_mb is None else {}
-    return run.peak_memory_mb if run.peak_memory_mb is not None else max(logged.values(), default=None)
+    """As the run noted it, else the highest value in its log."""
+    if run.peak_memory_mb is not None:
+        return run.peak_memory_mb
+    return max(run.curves.get("train/peak_memory_mb", {}).values(), default=None)
 
 
-def as_csv(comparison: Comparison) -> str:
+def csv_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
     """All numbers in full, one row for each run."""
     own = columns(comparison)
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    settings = [short(key, comparison.settings) for key in comparison.settings]
-    facts = ["status", "error", "commit", "hardware", "started", "task", "protocol"]
-    writer.writerow(["run", "folder", *settings, *(column.key for column in own), *facts])
     for index, (name, run) in enumerate(zip(comparison.names, comparison.runs, strict=True)):
-        values = [text(of_key[index]) if run.config else "" for of_key in comparison.settings.values()]
-        numbers = ["" if column.values[index] is None else column.values[index] for column in own]
-        ends = [run.status, run.error or "", run.commit or "", run.hardware or "", run.started or ""]
-        writer.writerow([name, run.path, *values, *numbers, *ends, comparison.task, comparison.protocol])
-    return stream.getvalue()
+        settings = {
+            short(key, comparison.settings): text(values[index]) if run.config else ""
+            for key, values in comparison.settings.items()
+        }
+        facts = {key: getattr(run, key) for key in ("status", "error", "commit", "hardware", "started")}
+        numbers = {column.key: column.values[index] for column in own}
+        where = {"task": comparison.task, "protocol": comparison.protocol}
+        yield {"run": name, "folder": run.path, **settings, **numbers, **facts, **where}
+
+
+def curve_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
+    """All that was logged, one row for each run and step."""
+    for name, run in zip(comparison.names, comparison.runs, strict=True):
+        for step in sorted({step for curve in run.curves.values() for step in curve}):
+            logged = {metric: curve[step] for metric, curve in run.curves.items() if step in curve}
+            yield {"run": name, "folder": run.path, "step": step, **logged}
 
 
 def as_markdown(comparison: Comparison) -> str:
     """The table as it is shown, the best scores bold."""
     own = columns(comparison)
-    header = ["run", *(f"{column.group} {column.title}".strip() for column in own), "status"]
     rows = []
     for index, (name, run) in enumerate(zip(comparison.names, comparison.runs, strict=True)):
         marked = [("**{}**" if column.mark(index) == "best" else "{}").format(column.shown(index)) for column in own]
         rows.append([name, *marked, run.status if run.error is None else f"{run.status}: {run.error}"])
-    lines = [header, ["---", *("---:" for _ in own), "---"], *rows]
-    table = "\n".join(f"| {' | '.join(_plain(cell) for cell in line)} |" for line in lines)
-    return f"## {_plain(comparison.task)}\n\nProtocol: {_plain(comparison.protocol)}\n\n{table}\n"
+    header = ["run", *(f"{column.group} {column.title}".strip() for column in own), "status"]
+    table = Table(columns=header, rows=rows).markdown()
+    return f"## {plain(comparison.task)}\n\nProtocol: {plain(comparison.protocol)}\n\n{table}"
 
 
 def amount(value: float) -> str:
@@ -128,8 +126,8 @@ def duration(seconds: float) -> str:
 
 
 def megabytes(value: float) -> str:
-    """MB, from 1024 of them GB."""
-    return f"{value:.0f} MB" if value < 1024 else f"{three_digits(value / 1024)} GB"
+    """Of 1e6 bytes: 988 MB, 1.20 GB."""
+    return f"{amount(value * 1e6)}B"
 
 
 def three_digits(value: float) -> str:
@@ -137,25 +135,18 @@ def three_digits(value: float) -> str:
     return f"{value:#.3g}".rstrip(".") if abs(value) < 999.5 else f"{value:.0f}"
 
 
-def _decibels(value: float) -> str:
-    return f"{value:.2f}"
+class Cost(NamedTuple):
+    """What a run costs."""
+
+    title: str
+    of: Callable[[Run], float | None]
+    show: Callable[[float], str]
 
 
-def _share(value: float) -> str:
-    return f"{value:.4f}"
-
-
-COSTS: dict[str, tuple[str, Callable[[Run], float | None], Callable[[float], str]]] = {
-    "parameters": ("parameters", lambda run: run.parameters, amount),
-    "flops": ("FLOPs", lambda run: run.flops, amount),
-    "seconds": ("time", lambda run: run.seconds, duration),
-    "samples_per_second": ("samples/s", samples_per_second, three_digits),
-    "peak_memory_mb": ("memory", peak_memory_mb, megabytes),
+COSTS = {
+    "parameters": Cost("parameters", lambda run: run.parameters, amount),
+    "flops": Cost("FLOPs", lambda run: run.flops, amount),
+    "seconds": Cost("time", lambda run: run.seconds, duration),
+    "samples_per_second": Cost("samples/s", samples_per_second, three_digits),
+    "peak_memory_mb": Cost("memory", peak_memory_mb, megabytes),
 }
-"""What a run costs, by column: its title, the value, and how it is printed."""
-
-
-def _plain(cell: str) -> str:
-    """Text that Markdown shows as it is."""
-    escaped = cell.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-    return " ".join(escaped.split())

@@ -1,6 +1,6 @@
 """Loggers that Lightning has no ready form of."""
 
-import csv
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,25 +13,30 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from kgt_lightning.config.extras import require
+from kgt_lightning.runs.curves import LOG, read_log, write_csv_files
+from kgt_lightning.system.files import write_atomic
 
 
-class AppendingCSV(Logger):
-    """One file for each kind of metric, ``train.csv`` and ``val.csv``, that grows on after a resume.
+class JSONLinesLogger(Logger):
+    """Appends what is logged to ``metrics.jsonl``, one line for each step and call; see :mod:`.curves`.
 
-    Lightning's own CSVLogger deletes the file of the run that is resumed. Metrics are named kind/name; every row has
-    the step, and steps rise: a run that goes on from an earlier step drops the rows that it will write again. A name
-    that appears later gets a new file beside the first (``train_2.csv``).
+    Lightning's own CSVLogger deletes the file of a run that is resumed, and has no place for a metric that comes later.
+
+    Args:
+        folder: of the run.
+        csv: whether ``train.csv``, ``val.csv`` and ``test.csv`` are written from it when the run ends.
+
     """
 
-    def __init__(self, *, folder: str) -> None:
+    def __init__(self, *, folder: str, csv: bool) -> None:
         super().__init__()
         self.folder = Path(folder)
-        self._checked: set[Path] = set()
+        self.csv = csv
 
     @property
     def name(self) -> str:
         """Kind of this logger."""
-        return "csv"
+        return "jsonl"
 
     @property
     def version(self) -> None:
@@ -39,72 +44,33 @@ class AppendingCSV(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration stands in .hydra/ beside the files and in every checkpoint."""
+        """Nothing: the configuration stands in .hydra/ beside the file and in every checkpoint."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append one row for each kind."""
-        kinds: dict[str, dict[str, float]] = {}
-        for key, value in metrics.items():
-            kind, _, name = key.rpartition("/")
-            if kind:  # Lightning adds the epoch, which means nothing here
-                kinds.setdefault(kind.replace("/", "_"), {})[name] = value
-        for kind, values in kinds.items():
+        """Append one line."""
+        # Lightning adds the epoch, which means nothing here.
+        values = {name: value for name, value in metrics.items() if "/" in name}
+        if not values or step is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOG).open("a", encoding="utf-8") as stream:
             # Lightning counts from zero; here the step is the number of steps done, as in the names of panels.
-            self._append(kind, {"step": None if step is None else int(step) + 1, **values})
+            stream.write(json.dumps({"step": int(step) + 1, **values}) + "\n")
 
     @rank_zero_only
     def cut(self, *, step: int) -> None:
-        """Drop the rows of later steps, and a last line that a kill or a full disk left half written."""
-        for file in self.folder.glob("*.csv"):
-            columns = self._columns(file)
-            if columns and columns[0] == "step":
-                _keep_rows(file, before=step + 1)
-
-    def _append(self, kind: str, row: dict[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        number = 1
-        while True:
-            file = self.folder / (f"{kind}.csv" if number == 1 else f"{kind}_{number}.csv")
-            if file not in self._checked:
-                # Half a line may stand in it, or the test of a run that had ended and now goes on.
-                _keep_rows(file, before=row["step"])
-                self._checked.add(file)
-            columns = self._columns(file)
-            if columns is None or set(columns) >= set(row):
-                break
-            number += 1
-        with file.open("a", newline="") as stream:
-            writer = csv.DictWriter(stream, columns or list(row), restval="")
-            if columns is None:
-                writer.writeheader()
-            writer.writerow(row)
-
-    @staticmethod
-    def _columns(file: Path) -> list[str] | None:
-        """Header of the file, None if it has none yet."""
-        if not file.exists() or not file.stat().st_size:
-            return None
-        with file.open(newline="") as stream:
-            return next(csv.reader(stream))
-
-
-def _keep_rows(file: Path, *, before: int | None) -> None:
-    """Leave the header and the whole rows, of steps before this one."""
-    lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
-    kept = [line for line in lines if line.endswith(b"\n")]
-    if before is not None:
-        kept = [line for i, line in enumerate(kept) if i == 0 or int(line.partition(b",")[0] or 0) < before]
-    if kept != lines:
-        aside = file.with_name(file.name + ".part")
-        aside.write_bytes(b"".join(kept))
-        os.replace(aside, file)
+        """Drop the lines of later steps, and what a kill or a full disk left half written."""
+        lines = read_log(self.folder)
+        if lines or (self.folder / LOG).exists():
+            kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= step]
+            write_atomic(self.folder / LOG, "".join(kept))
 
 
 def cut_logs(loggers: Sequence[Logger], *, step: int) -> None:
     """Drop from the files of the loggers what lies beyond this step, from which the run goes on."""
     for logger in loggers:
-        if isinstance(logger, AppendingCSV):
+        if isinstance(logger, JSONLinesLogger):
             logger.cut(step=step)
 
 
@@ -201,12 +167,18 @@ def log_results(
 
 @contextmanager
 def finishing(loggers: Sequence[Logger]) -> Iterator[None]:
-    """Runs at Weights & Biases ended with the block: the next job of a multirun would go on writing to them."""
+    """After the block the CSV files that were asked for are written, and runs at Weights & Biases have ended.
+
+    The next job of a multirun would go on writing to these.
+    """
     failed = True
     try:
         yield
         failed = False
     finally:
+        for logger in loggers:
+            if isinstance(logger, JSONLinesLogger) and logger.csv:
+                rank_zero_only(write_csv_files)(logger.folder)
         if any(isinstance(logger, WandbLogger) for logger in loggers):
             import wandb
 

@@ -1,9 +1,6 @@
 """Scores of test images: as a table on the screen, and as JSON and CSV beside each other."""
 
-import csv
-import io
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +8,12 @@ from statistics import fmean
 from typing import Any
 
 import lightning
-from rich.console import Console
-from rich.table import Table
 
 from kgt_lightning.data.datamodule import RestorationData, TestSet
 from kgt_lightning.metrics.published import comparison
 from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.system.files import write_atomic
+from kgt_lightning.system.tables import Table, write_csv
 from kgt_lightning.training.module import RestorationModule
 
 
@@ -63,21 +59,15 @@ class Results:
 
     def show(self) -> None:
         """Print the means as a table, then beside what is published for the same sets and settings."""
-        table = Table(title=f"{self.task}: mean over images", caption=self.protocol, title_justify="left")
-        names = list(self.scores[0].restored)
-        table.add_column("test set")
-        for column in ("images", f"{_title(names[0])} degraded", "restored", "gain"):
-            table.add_column(column, justify="right")
-        for name in names[1:]:
-            table.add_column(f"{_title(name)} degraded", justify="right")
-            table.add_column("restored", justify="right")
+        first, *others = self.scores[0].restored
+        columns = ["test set", "images", f"{_title(first)} degraded", "restored", "gain"]
+        columns += [title for name in others for title in (f"{_title(name)} degraded", "restored")]
+        rows = []
         for test_set, mean in self.means().items():
-            first = names[0]
-            cells = [f"{mean['images']:.0f}", *_pair(first, mean), f"{mean[first] - mean[f'degraded_{first}']:+.2f}"]
-            table.add_row(str(test_set), *cells, *(cell for name in names[1:] for cell in _pair(name, mean)))
-        # In a file or a pipe no line is broken.
-        console = Console(width=None if sys.stdout.isatty() else 140 + 26 * max(len(names) - 2, 0))
-        console.print(table)
+            gain = f"{mean[first] - mean[f'degraded_{first}']:+.2f}"
+            scores = [*_pair(first, mean), gain, *(cell for name in others for cell in _pair(name, mean))]
+            rows.append([str(test_set), f"{mean['images']:.0f}", *scores])
+        Table(title=f"{self.task}: mean over images", columns=columns, rows=rows, note=self.protocol).show()
         beside = comparison(
             task=self.task,
             channels=self.channels,
@@ -86,7 +76,7 @@ class Results:
             family=self.scoring.protocol,
         )
         if beside:
-            console.print(beside)
+            beside.show()
 
     def write(self, folder: Path, **facts: Any) -> None:
         """Write results.json (means, protocol and the given facts, such as the checkpoint) and results.csv (images)."""
@@ -100,11 +90,7 @@ class Results:
             "images": [score.row() for score in self.scores],
         }
         write_atomic(folder / "results.json", json.dumps(content, indent=2) + "\n")
-        table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, list(self.scores[0].row()), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(score.row() for score in self.scores)
-        write_atomic(folder / "results.csv", table.getvalue())
+        write_csv(folder / "results.csv", (score.row() for score in self.scores))
 
 
 def run_test(trainer: lightning.Trainer, module: RestorationModule, data: RestorationData, *, task: str) -> Results:

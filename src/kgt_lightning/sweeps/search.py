@@ -172,13 +172,12 @@ class Search:
         trial.set_user_attr("status", status)
         trial.set_user_attr("run", folder.name)
         if status in (FINISHED, PRUNED):
-            kind, _, name = self.monitor.rpartition("/")
             # A job that was there already, of the same key, has told another trial.
-            report(study, number, read_curve(folder, kind, name))
+            report(study, number, read_curve(folder, self.monitor))
         values = study.get_trials(deepcopy=False)[number].intermediate_values.values()
         if status == FINISHED:
             if not values:
-                raise ValueError(f"{folder} has no {self.monitor} in its log: a search needs logger=csv")
+                raise ValueError(f"{folder} has no {self.monitor} in its log: a search needs logger=jsonl")
             study.tell(number, max(values) if self.direction == "maximize" else min(values))
         elif status == PRUNED:
             study.tell(number, state=TrialState.PRUNED)
