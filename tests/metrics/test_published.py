@@ -3,21 +3,14 @@
 import csv
 import io
 from importlib.resources import files
-from typing import NamedTuple
 
 import pytest
 from rich.console import Console
 
 from kgt_lightning.metrics.published import ALIASES, comparison, match_psnr, match_ssim, published
+from kgt_lightning.metrics.scoring import Column
 
 ROWS = list(csv.DictReader(files("kgt_lightning.metrics").joinpath("published.csv").read_text().splitlines()))
-
-
-class Column(NamedTuple):
-    name: str
-    metric: str
-    colour: str
-    crop: int
 
 
 def columns(*, colour="rgb", crop=0, ssim="ssim"):

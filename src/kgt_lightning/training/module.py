@@ -7,60 +7,16 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torchmetrics import Metric
 
 from kgt_lightning.data.datasets import Sample
+from kgt_lightning.metrics.per_image import Scores
 from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.model import KGT, PixelShuffleHead, ResidualHead, Restorer, Stage
+from kgt_lightning.training.losses import LOSSES
 from kgt_lightning.training.optim import AdamW
-
-
-def charbonnier(restored: Tensor, clean: Tensor) -> Tensor:
-    """Mean of sqrt(d^2 + 1e-6), an L1 that is smooth at zero (eps = 1e-3, as GRL trains with)."""
-    return ((restored - clean).square() + 1e-6).sqrt().mean()
-
-
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": F.l1_loss,
-    "charbonnier": charbonnier,
-    "smooth_l1": F.smooth_l1_loss,
-    "mse": F.mse_loss,
-}
-
-
-class Scores(Metric):
-    """Scores of every image of a set, each image once, however many processes were given it.
-
-    Args:
-        images: of the set.
-        number: of scores for each image.
-
-    """
-
-    full_state_update = False
-    sums: Tensor
-    counts: Tensor
-
-    def __init__(self, *, images: int, number: int) -> None:
-        super().__init__()
-        # A place for every image in every process: also one that was given none has something to add.
-        # float32 is enough for thousandths of a decibel, and every device has it.
-        self.add_state("sums", torch.zeros(images, number), dist_reduce_fx="sum")
-        self.add_state("counts", torch.zeros(images, 1), dist_reduce_fx="sum")
-
-    def update(self, index: int, values: Tensor) -> None:
-        """Take the scores [number] of the image at this position of the set."""
-        self.sums[index] += values.to(self.sums)
-        self.counts[index] += 1
-
-    def compute(self) -> dict[int, list[float]]:
-        """Scores by position in the set."""
-        means = (self.sums / self.counts).tolist()
-        return {index: means[index] for index in self.counts[:, 0].nonzero()[:, 0].tolist()}
 
 
 class RestorationModule(lightning.LightningModule, ABC):
