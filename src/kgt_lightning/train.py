@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kgt_lightning.config.command import command
 from kgt_lightning.data.datamodule import RestorationData
-from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
+from kgt_lightning.runs.checkpoint import Checkpoint, read_checkpoint
 from kgt_lightning.runs.curves import draw_curves
 from kgt_lightning.runs.loggers import cut_logs, finishing, log_results
 from kgt_lightning.runs.record import recording
@@ -55,7 +55,7 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
         resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         last = last_checkpoint(config, folder)
         # A run that goes on has weights of its own.
-        pretrained = load_checkpoint(config.weights, key="weights") if config.weights and not last else None
+        pretrained = read_checkpoint(config.weights, key="weights") if config.weights and not last else None
 
         lightning.seed_everything(config.seed, workers=True, verbose=False)
         data: RestorationData = instantiate(config.data)
@@ -80,7 +80,7 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
             best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
             if best:
                 # The averaged weights are what was validated; they are what the checkpoint holds.
-                load_weights(module, load_checkpoint(best).state)
+                load_weights(module, read_checkpoint(best).state)
             results = run_test(trainer, module, data, task=config.task)
             means = results.means()
             if trainer.is_global_zero:
@@ -154,7 +154,7 @@ def last_checkpoint(config: DictConfig, folder: Path) -> Checkpoint | None:
     if path is None:
         log.info("resume=true, but there is no run to go on with: starting anew in %s", folder)
         return None
-    last = load_checkpoint(path)
+    last = read_checkpoint(path)
     for key in FIXED_BY_WEIGHTS:
         ours, theirs = (_plain(OmegaConf.select(each, key)) for each in (config, last.config))
         if ours != theirs:

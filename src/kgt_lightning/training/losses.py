@@ -1,19 +1,21 @@
-"""How far a restored image is from the clean one, for training."""
+"""How far a restored image is from the clean one, for training; any callable of the two will do."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
 
-
-def charbonnier(restored: Tensor, clean: Tensor) -> Tensor:
-    """Mean of sqrt(d^2 + 1e-6), an L1 that is smooth at zero (eps = 1e-3, as GRL trains with)."""
-    return ((restored - clean).square() + 1e-6).sqrt().mean()
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Of restored and clean patches [B, C, H, W]."""
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": F.l1_loss,
-    "charbonnier": charbonnier,
-    "smooth_l1": F.smooth_l1_loss,
-    "mse": F.mse_loss,
-}
+@dataclass(frozen=True, kw_only=True)
+class Charbonnier:
+    """Mean of sqrt(d^2 + eps^2), an L1 that is smooth at zero."""
+
+    eps: float
+    """In units of the pixels, which lie in [0, 1]."""
+
+    def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:
+        """Loss of a batch, both [B, C, H, W]."""
+        return ((restored - clean).square() + self.eps**2).sqrt().mean()
