@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kgt_lightning.config.command import command
 from kgt_lightning.data.datamodule import RestorationData
+from kgt_lightning.metrics.scoring import first_metric
 from kgt_lightning.runs.checkpoint import Checkpoint, read_checkpoint
 from kgt_lightning.runs.curves import draw_curves
 from kgt_lightning.runs.loggers import cut_logs, finishing, log_results
@@ -31,6 +32,7 @@ from kgt_lightning.training.pruning import why_pruned
 from kgt_lightning.training.strategies import check_strategy, load_weights, processes_of
 
 register_plugins()
+OmegaConf.register_new_resolver("first_metric", first_metric, replace=True)
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ ROWS = list(csv.DictReader(files("kgt_lightning.metrics").joinpath("published.cs
 
 
 def columns(*, colour="rgb", crop=0, ssim="ssim"):
-    return [Column("psnr", "psnr", colour, crop), Column(ssim, ssim, colour, crop)]
+    return [Column("psnr", "psnr", colour, crop, "dB", True), Column(ssim, ssim, colour, crop, "", True)]
 
 
 def one(method, training="", **where):
@@ -150,7 +150,7 @@ def test_differences_in_words(row, ours, family, psnr, ssim):
 
 
 def test_the_column_that_was_computed_in_the_same_way_is_taken():
-    ours = [*columns(crop=10), Column("psnr_crop0", "psnr", "rgb", 0)]
+    ours = [*columns(crop=10), Column("psnr_crop0", "psnr", "rgb", 0, "dB", True)]
     assert match_psnr(one("DRUNet", **BAYER), columns=ours, family="grl").name == "psnr"
     assert match_psnr(one("GRL", **BAYER), columns=ours, family="grl") == ("psnr_crop0", ())
     assert match_psnr(one("GRL", **BAYER), columns=ours, family="swinir") == ("psnr_crop0", ("test images as GRL's",))

@@ -73,7 +73,8 @@ class Results:
             table.add_column("restored", justify="right")
         for test_set, mean in self.means().items():
             first = names[0]
-            cells = [f"{mean['images']:.0f}", *_pair(first, mean), f"{mean[first] - mean[f'degraded_{first}']:+.2f}"]
+            gain = (mean[first] - mean[f"degraded_{first}"]) * (1 if self.scoring.columns[0].higher_is_better else -1)
+            cells = [f"{mean['images']:.0f}", *_pair(first, mean), f"{gain:+.{_digits(first)}f}"]
             table.add_row(str(test_set), *cells, *(cell for name in names[1:] for cell in _pair(name, mean)))
         # In a file or a pipe no line is broken.
         console = Console(width=None if sys.stdout.isatty() else 140 + 26 * max(len(names) - 2, 0))
@@ -95,6 +96,10 @@ class Results:
             "task": self.task,
             "protocol": self.protocol,
             **facts,
+            "columns": [
+                {"name": column.name, "unit": column.unit, "higher_is_better": column.higher_is_better}
+                for column in self.scoring.columns
+            ],
             "versions": {str(test_set): text for test_set, text in self.versions.items()},
             "means": {str(test_set): mean for test_set, mean in self.means().items()},
             "images": [score.row() for score in self.scores],
@@ -137,6 +142,9 @@ def _title(name: str) -> str:
     return " ".join(filter(None, [metric.upper(), rest.replace("_", " ")]))
 
 
+def _digits(name: str) -> int:
+    return 2 if name.startswith("psnr") else 4
+
+
 def _pair(name: str, mean: Mapping[str, float]) -> list[str]:
-    digits = 2 if name.startswith("psnr") else 4
-    return [f"{mean[each]:.{digits}f}" for each in (f"degraded_{name}", name)]
+    return [f"{mean[each]:.{_digits(name)}f}" for each in (f"degraded_{name}", name)]
