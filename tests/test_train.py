@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import Callback
 
 from kgt_lightning import train as command
 from kgt_lightning.images.files import read_image
-from kgt_lightning.runs.checkpoint import load_checkpoint
+from kgt_lightning.runs.checkpoint import read_checkpoint
 from kgt_lightning.runs.curves import read_curve
 from kgt_lightning.train import train
 
@@ -144,7 +144,7 @@ def test_only_what_must_differ_begins_anew(tiny, trained, tmp_path, caplog, argu
     config = tiny(tmp_path, *arguments)
     module = instantiate(config.module)
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    command.load_pretrained(load_checkpoint(trained), module, config)
+    command.load_pretrained(read_checkpoint(trained), module, config)
     given = torch.load(trained, weights_only=True)["state_dict"]
     for name, value in module.state_dict().items():
         expected = before if any(f".{part}." in name for part in left) else given
@@ -177,7 +177,7 @@ def test_weights_that_cannot_be_begun_with_are_named(
     [
         ["data.sigma=50"],
         ["data.sigma=[15,25,50]", "optim=multistep"],
-        ["data.sigma={low:5,high:50}", "module.loss=charbonnier"],
+        ["data.sigma={low:5,high:50}", "loss=charbonnier"],
         ["data.channels=1", "model.train_k=[2,4]"],
         ["trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2"],
         ["callbacks.ema=null", "callbacks.panels=null", "callbacks.speed=null"],

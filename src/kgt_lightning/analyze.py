@@ -117,7 +117,7 @@ def main(config: DictConfig) -> None:
     given = list(config.checkpoint) if isinstance(config.checkpoint, ListConfig) else [config.checkpoint]
     paths = [Path(str(each)).expanduser() for each in given]
     names = run_names(paths)
-    modules = [load_checkpoint(path).module() for path in paths]
+    modules = [load_checkpoint(path, trust=config.trust).module() for path in paths]
     picture = read_image(Path(config.input).expanduser()).pixels[None]
     folder = Path(config.run_dir)
     rows = []

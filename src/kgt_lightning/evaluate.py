@@ -62,7 +62,7 @@ class SaveImages(Callback):
 @command("evaluate", sections=SECTIONS, names=["task"])
 def main(config: DictConfig) -> None:
     """Command-line entry."""
-    checkpoint = load_checkpoint(config.checkpoint)
+    checkpoint = load_checkpoint(config.checkpoint, trust=config.trust)
     task = checkpoint.config.task
     if config.task.name not in (None, task):
         raise ValueError(

@@ -106,7 +106,7 @@ def main(config: DictConfig) -> None:
     """Command-line entry."""
     pairs = targets(Path(config.input).expanduser(), Path(config.output).expanduser(), overwrite=config.overwrite)
     tile_starts(1, config.tile, config.overlap)
-    checkpoint = load_checkpoint(config.checkpoint)
+    checkpoint = load_checkpoint(config.checkpoint, trust=config.trust)
     checkpoint.change({"module": {"self_ensemble": config.self_ensemble}})
     checkpoint.change({section: config[section] for section in SECTIONS})
     module = checkpoint.module().to(pick_device(config.device))

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from kgt_lightning.config.command import command
 from kgt_lightning.config.extras import missing
 from kgt_lightning.data.datamodule import RestorationData
-from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
+from kgt_lightning.metrics.scoring import first_metric
+from kgt_lightning.runs.checkpoint import Checkpoint, read_checkpoint
 from kgt_lightning.runs.curves import draw_curves
 from kgt_lightning.runs.loggers import cut_logs, finishing, log_results
 from kgt_lightning.runs.record import recording
@@ -32,6 +33,7 @@ from kgt_lightning.training.pruning import why_pruned
 from kgt_lightning.training.strategies import check_strategy, load_weights, processes_of
 
 register_plugins()
+OmegaConf.register_new_resolver("first_metric", first_metric, replace=True)
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
         resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         last = last_checkpoint(config, folder)
         # A run that goes on has weights of its own.
-        pretrained = load_checkpoint(config.weights, key="weights") if config.weights and not last else None
+        pretrained = read_checkpoint(config.weights, key="weights") if config.weights and not last else None
 
         lightning.seed_everything(config.seed, workers=True, verbose=False)
         data: RestorationData = instantiate(config.data)
@@ -81,7 +83,7 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
             best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
             if best:
                 # The averaged weights are what was validated; they are what the checkpoint holds.
-                load_weights(module, load_checkpoint(best).state)
+                load_weights(module, read_checkpoint(best).state)
             results = run_test(trainer, module, data, task=config.task)
             means = results.means()
             if trainer.is_global_zero:
@@ -158,7 +160,7 @@ def last_checkpoint(config: DictConfig, folder: Path) -> Checkpoint | None:
     if path is None:
         log.info("resume=true, but there is no run to go on with: starting anew in %s", folder)
         return None
-    last = load_checkpoint(path)
+    last = read_checkpoint(path)
     for key in FIXED_BY_WEIGHTS:
         ours, theirs = (_plain(OmegaConf.select(each, key)) for each in (config, last.config))
         if ours != theirs:

@@ -181,7 +181,7 @@ def test_ssim_of_an_image_below_the_window():
 
 def test_psnr_b_of_an_image_below_two_blocks():
     small = torch.rand(1, 1, 15, 30)
-    with pytest.raises(ValueError, match="15 x 30 pixels remain after crop=0, PSNR-B needs 16 x 16"):
+    with pytest.raises(ValueError, match="15 x 30 pixels remain after the crop, PSNR-B needs 16 x 16"):
         psnr_b(small, small)
 
 

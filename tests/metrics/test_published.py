@@ -4,24 +4,17 @@ import csv
 import io
 from contextlib import redirect_stdout
 from importlib.resources import files
-from typing import NamedTuple
 
 import pytest
 
 from kgt_lightning.metrics.published import ALIASES, comparison, match_psnr, match_ssim, published
+from kgt_lightning.metrics.scoring import Column
 
 ROWS = list(csv.DictReader(files("kgt_lightning.metrics").joinpath("published.csv").read_text().splitlines()))
 
 
-class Column(NamedTuple):
-    name: str
-    metric: str
-    colour: str
-    crop: int
-
-
 def columns(*, colour="rgb", crop=0, ssim="ssim"):
-    return [Column("psnr", "psnr", colour, crop), Column(ssim, ssim, colour, crop)]
+    return [Column("psnr", "psnr", colour, crop, "dB", True), Column(ssim, ssim, colour, crop, "", True)]
 
 
 def one(method, training="", **where):
@@ -157,7 +150,7 @@ def test_differences_in_words(row, ours, family, psnr, ssim):
 
 
 def test_the_column_that_was_computed_in_the_same_way_is_taken():
-    ours = [*columns(crop=10), Column("psnr_crop0", "psnr", "rgb", 0)]
+    ours = [*columns(crop=10), Column("psnr_crop0", "psnr", "rgb", 0, "dB", True)]
     assert match_psnr(one("DRUNet", **BAYER), columns=ours, family="grl").name == "psnr"
     assert match_psnr(one("GRL", **BAYER), columns=ours, family="grl") == ("psnr_crop0", ())
     assert match_psnr(one("GRL", **BAYER), columns=ours, family="swinir") == ("psnr_crop0", ("test images as GRL's",))

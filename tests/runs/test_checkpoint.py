@@ -1,9 +1,10 @@
 import os
+import sys
 
 import pytest
 import torch
 
-from kgt_lightning.runs.checkpoint import load_checkpoint
+from kgt_lightning.runs.checkpoint import load_checkpoint, read_checkpoint
 
 
 @pytest.fixture
@@ -34,9 +35,10 @@ def test_a_checkpoint_of_before_names_classes_that_have_moved(forged):
         config["module"]["optim"]["schedule"]["_target_"] = "kgt_lightning.optim.Cosine"
         config["module"]["scoring"]["_target_"] = "kgt_lightning.scoring.Scoring"
 
-    checkpoint = load_checkpoint(forged(name_as_before))
-
-    assert checkpoint.config.module.optim.schedule._target_ == "kgt_lightning.training.optim.Cosine"
+    file = forged(name_as_before)
+    assert read_checkpoint(file).config.module.optim.schedule._target_ == "kgt_lightning.training.optim.Cosine"
+    checkpoint = load_checkpoint(file)
+    assert checkpoint.config.module.scoring._target_ == "kgt_lightning.metrics.scoring.Scoring"
     checkpoint.module()
 
 
@@ -64,8 +66,9 @@ def test_settings_can_be_changed(trained):
         "",
     ],
 )
+@pytest.mark.parametrize("trust", [[], ["mine"]])
 @pytest.mark.parametrize("section", ["module", "model", "data", "layout", "list"])
-def test_a_target_that_is_no_class_of_the_package_is_refused(forged, target, section):
+def test_a_target_that_is_no_class_of_the_package_is_refused(forged, target, section, trust):
     def change(config):
         if section == "list":
             config["data"]["test"] = ({"_target_": target},)
@@ -75,7 +78,65 @@ def test_a_target_that_is_no_class_of_the_package_is_refused(forged, target, sec
             config[section]["_target_"] = target
 
     with pytest.raises(ValueError, match="is no class of kgt_lightning: it is not loaded"):
-        load_checkpoint(forged(change))
+        load_checkpoint(forged(change), trust=trust)
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A package of the user's own, its name."""
+    name = "package_of_mine"
+    folder = tmp_path / "own" / name
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(
+        "from os import system, path, PathLike\nfrom subprocess import Popen\n"
+        "from kgt_lightning.tasks.denoise import DenoiseModule\n"
+        "class MyModule(DenoiseModule):\n    def baseline(self, degraded):\n        return 0 * degraded\n"
+        "def make(**settings):\n    return MyModule(**settings)\n"
+        "instance = object()\n"
+    )
+    monkeypatch.syspath_prepend(folder.parent)
+    yield name
+    sys.modules.pop(name, None)
+
+
+def named(target):
+    return lambda config: config["module"].update(_target_=target)
+
+
+def test_a_class_of_a_package_that_is_trusted(forged, mine):
+    file = forged(named(f"{mine}.MyModule"))
+    with pytest.raises(ValueError, match=rf"names {mine}\.MyModule, .*not loaded; add trust=\[{mine}\] if you trust"):
+        load_checkpoint(file)
+    assert mine not in sys.modules, "nothing of it is imported"
+    assert type(load_checkpoint(file, trust=[mine]).module()).__name__ == "MyModule"
+
+
+@pytest.mark.parametrize("name", ["system", "path.join", "PathLike", "Popen", "make", "instance", "none", "MyModule.x"])
+def test_of_a_trusted_package_only_classes_that_it_defines(forged, mine, name):
+    with pytest.raises(ValueError, match=rf"is no class that {mine} defines: it is not loaded$"):
+        load_checkpoint(forged(named(f"{mine}.{name}")), trust=[mine])
+
+
+@pytest.mark.parametrize("package", ["os", "builtins", "subprocess", "mine.part", "", 3])
+def test_what_cannot_be_trusted(trained, package):
+    with pytest.raises(ValueError, match=r"trust=\[.*must be the name of a package with classes of your own"):
+        load_checkpoint(trained, trust=[package])
+
+
+def test_loss_and_optimiser_of_others_need_no_trust(forged):
+    """Only training needs them: they are not built, whatever they are."""
+
+    def change(config):
+        config["module"]["loss"] = {"_target_": "os.system", "command": "true"}
+        config["module"]["optim"] = {"_target_": "mine.Optimizer"}
+
+    file = forged(change)
+    content = torch.load(file, weights_only=True)
+    content["state_dict"]["loss.filters"] = torch.zeros(3)
+    torch.save(content, file)
+    module = load_checkpoint(file).module()
+    assert module.loss is None
+    assert module.optim is None
 
 
 def test_a_value_to_be_looked_up_is_refused(forged):

@@ -28,7 +28,7 @@ def check_types(config: DictConfig) -> None:
         keys: list[Any] = list(node)
         for key in keys:
             name = f"{section}.{key}" if section else key
-            if key in ("_target_", "_partial_", "_recursive_") or OmegaConf.is_missing(node, key):
+            if str(key).startswith("_") or OmegaConf.is_missing(node, key):
                 continue
             if key not in parameters and not open_ended:
                 known = ", ".join(each for each in parameters if each not in ("self", "args"))

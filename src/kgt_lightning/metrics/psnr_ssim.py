@@ -12,7 +12,8 @@ A third form of SSIM, `ssim_3d`, is the one of published deblurring tables.
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
 
 import torch
 from kornia.filters import filter2d_separable, get_gaussian_kernel1d
@@ -30,92 +31,126 @@ _SIGMA = 1.5
 _BLOCK = 8
 
 
+class PSNR:
+    """Peak signal-to-noise ratio; inf where the two are identical. The error is averaged over channels and pixels."""
+
+    name: ClassVar[str] = "psnr"
+    unit: ClassVar[str] = "dB"
+    higher_is_better: ClassVar[bool] = True
+
+    def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:
+        """[B] of what :func:`prepare` gives."""
+        return -10 * (restored - clean).square().mean(dim=(1, 2, 3)).log10()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SSIM:
+    """Structural similarity, 1 where the two are identical (Wang et al. 2004).
+
+    Gaussian window 11 x 11 of sigma 1.5, K1 = 0.01, K2 = 0.03, averaged over channels and pixels.
+    """
+
+    protocol: Protocol
+    """``swinir`` averages the region where the window fits, ``grl`` all pixels with zeros outside."""
+    name: ClassVar[str] = "ssim"
+    unit: ClassVar[str] = ""
+    higher_is_better: ClassVar[bool] = True
+
+    def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:
+        """[B] of what :func:`prepare` gives.
+
+        Raises:
+            ValueError: under ``swinir`` if less than 11 x 11 pixels are left.
+
+        """
+        if self.protocol == "grl":
+            restored, clean = (F.pad(image, (_WINDOW // 2,) * 4) for image in (restored, clean))
+        elif min(clean.shape[-2:]) < _WINDOW:
+            raise ValueError(
+                f"{clean.shape[-2]} x {clean.shape[-1]} pixels remain after the crop, SSIM needs {_WINDOW} x {_WINDOW}:"
+                ' score larger images, or use protocol="grl"'
+            )
+        return _ssim_map(restored, clean, _WINDOW, max_val=1.0, eps=0.0, padding="valid").mean(dim=(1, 2, 3))
+
+
+class PSNRB:
+    """Blocking-aware PSNR (Yim and Bovik 2011, as SwinIR and GRL compute it).
+
+    PSNR of each channel with the blocking effect of the restored image added to its squared error, then the mean
+    over channels. Identical images score inf only where they show no blocks. The grid of 8 x 8 blocks begins at the
+    corner that the crop leaves.
+    """
+
+    name: ClassVar[str] = "psnr_b"
+    unit: ClassVar[str] = "dB"
+    higher_is_better: ClassVar[bool] = True
+
+    def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:
+        """[B] of what :func:`prepare` gives.
+
+        Raises:
+            ValueError: if less than 16 x 16 pixels are left.
+
+        """
+        if min(clean.shape[-2:]) < 2 * _BLOCK:
+            raise ValueError(
+                f"{clean.shape[-2]} x {clean.shape[-1]} pixels remain after the crop, PSNR-B needs"
+                f" {2 * _BLOCK} x {2 * _BLOCK}: score larger images"
+            )
+        error = (restored - clean).square().mean(dim=(2, 3))
+        return -10 * (error + _blocking_effect(restored)).log10().mean(dim=1)
+
+
+class SSIM3D:
+    """Structural similarity of each image as a volume, 1 where the two are identical.
+
+    Restormer's stand-in for MATLAB's `ssim` of an RGB array, which deblurring tables print: the Gaussian window of
+    `ssim` is 11 x 11 x 11 and runs over the channels too, the border is repeated. It is higher than `ssim` of the same
+    images. Of one channel, or of Y, it is the two-dimensional SSIM with the border repeated.
+    """
+
+    name: ClassVar[str] = "ssim_3d"
+    unit: ClassVar[str] = ""
+    higher_is_better: ClassVar[bool] = True
+
+    def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:
+        """[B] of what :func:`prepare` gives."""
+        mean_restored, mean_clean = _gaussian_3d(restored), _gaussian_3d(clean)
+        product = mean_restored * mean_clean
+        squares = mean_restored.square() + mean_clean.square()
+        covariance = _gaussian_3d(restored * clean) - product
+        variances = _gaussian_3d(restored.square() + clean.square()) - squares
+        similarity = (2 * product + 0.01**2) * (2 * covariance + 0.03**2)
+        similarity /= (squares + 0.01**2) * (variances + 0.03**2)
+        return similarity.mean(dim=(1, 2, 3))
+
+
 def psnr(
     restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir"
 ) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each image, float64 [B]; inf where the two are identical.
-
-    Both are [B, C, H, W] in [0, 1] and are clamped and rounded to 8 bits first. `crop` pixels are left out on
-    every side; `luma` scores MATLAB's Y of RGB. The squared error is averaged over all channels and pixels.
-
-    Raises:
-        ValueError: shapes that differ or are not [B, C, H, W], a crop that leaves nothing, luma without RGB, an unknown
-            protocol.
-
-    """
-    restored, clean = _scored(restored, clean, crop=crop, luma=luma, protocol=protocol)
-    return -10 * (restored - clean).square().mean(dim=(1, 2, 3)).log10()
+    """:class:`PSNR` in dB of each image, float64 [B]; arguments and errors as of :func:`prepare`."""
+    return PSNR()(*prepare(restored, clean, crop=crop, luma=luma, protocol=protocol))
 
 
 def ssim(
     restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir"
 ) -> Tensor:
-    """Structural similarity of each image, float64 [B], 1 where the two are identical (Wang et al. 2004).
-
-    Gaussian window 11 x 11 of sigma 1.5, K1 = 0.01, K2 = 0.03, averaged over channels and pixels. Arguments as in
-    `psnr`; protocol "swinir" averages the region where the window fits, "grl" all pixels with zeros outside.
-
-    Raises:
-        ValueError: as `psnr`, and under "swinir" if less than 11 x 11 pixels remain.
-
-    """
-    restored, clean = _scored(restored, clean, crop=crop, luma=luma, protocol=protocol)
-    if protocol == "grl":
-        restored, clean = (F.pad(image, (_WINDOW // 2,) * 4) for image in (restored, clean))
-    elif min(clean.shape[-2:]) < _WINDOW:
-        raise ValueError(
-            f"{clean.shape[-2]} x {clean.shape[-1]} pixels remain after crop={crop}, SSIM needs {_WINDOW} x {_WINDOW}:"
-            ' score larger images, or use protocol="grl"'
-        )
-    return _ssim_map(restored, clean, _WINDOW, max_val=1.0, eps=0.0, padding="valid").mean(dim=(1, 2, 3))
+    """:class:`SSIM` of each image, float64 [B]; arguments and errors as of :func:`prepare`."""
+    return SSIM(protocol=protocol)(*prepare(restored, clean, crop=crop, luma=luma, protocol=protocol))
 
 
 def psnr_b(
     restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir"
 ) -> Tensor:
-    """Blocking-aware PSNR in dB of each image, float64 [B] (Yim and Bovik 2011, as SwinIR and GRL compute it).
-
-    PSNR of each channel with the blocking effect of the restored image added to its squared error, then the mean
-    over channels. Identical images score inf only where they show no blocks. Arguments as in `psnr`; the grid of
-    8 x 8 blocks begins at the corner that `crop` leaves.
-
-    Raises:
-        ValueError: as `psnr`, and if less than 16 x 16 pixels remain.
-
-    """
-    restored, clean = _scored(restored, clean, crop=crop, luma=luma, protocol=protocol)
-    if min(clean.shape[-2:]) < 2 * _BLOCK:
-        raise ValueError(
-            f"{clean.shape[-2]} x {clean.shape[-1]} pixels remain after crop={crop}, PSNR-B needs"
-            f" {2 * _BLOCK} x {2 * _BLOCK}: score larger images"
-        )
-    error = (restored - clean).square().mean(dim=(2, 3))
-    return -10 * (error + _blocking_effect(restored)).log10().mean(dim=1)
+    """:class:`PSNRB` in dB of each image, float64 [B]; arguments and errors as of :func:`prepare`."""
+    return PSNRB()(*prepare(restored, clean, crop=crop, luma=luma, protocol=protocol))
 
 
 def ssim_3d(
     restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir"
 ) -> Tensor:
-    """Structural similarity of each image as a volume, float64 [B], 1 where the two are identical.
-
-    Restormer's stand-in for MATLAB's `ssim` of an RGB array, which deblurring tables print: the Gaussian window of
-    `ssim` is 11 x 11 x 11 and runs over the channels too, the border is repeated. It is higher than `ssim` of the same
-    images. Of one channel, or of Y, it is the two-dimensional SSIM with the border repeated. Arguments as in `psnr`;
-    `protocol` matters for Y alone.
-
-    Raises:
-        ValueError: as `psnr`.
-
-    """
-    restored, clean = _scored(restored, clean, crop=crop, luma=luma, protocol=protocol)
-    mean_restored, mean_clean = _gaussian_3d(restored), _gaussian_3d(clean)
-    product = mean_restored * mean_clean
-    squares = mean_restored.square() + mean_clean.square()
-    covariance = _gaussian_3d(restored * clean) - product
-    variances = _gaussian_3d(restored.square() + clean.square()) - squares
-    similarity = (2 * product + 0.01**2) * (2 * covariance + 0.03**2)
-    similarity /= (squares + 0.01**2) * (variances + 0.03**2)
-    return similarity.mean(dim=(1, 2, 3))
+    """:class:`SSIM3D` of each image, float64 [B]; arguments and errors as of :func:`prepare`."""
+    return SSIM3D()(*prepare(restored, clean, crop=crop, luma=luma, protocol=protocol))
 
 
 def describe_protocol(*, colours: Sequence[str], crops: Sequence[int], protocol: Protocol) -> str:
@@ -160,8 +195,21 @@ def check_protocol(protocol: str) -> None:
         raise ValueError(f"protocol={protocol!r} must be one of {', '.join(get_args(Protocol))}")
 
 
-def _scored(restored: Tensor, clean: Tensor, *, crop: int, luma: bool, protocol: Protocol) -> tuple[Tensor, Tensor]:
-    """Both images as float64 in [0, 1], after rounding, crop and conversion to Y."""
+def prepare(restored: Tensor, clean: Tensor, *, crop: int, luma: bool, protocol: Protocol) -> tuple[Tensor, Tensor]:
+    """Both images as metrics take them: float64 [B, C, H, W] in [0, 1], clamped and rounded to 8 bits.
+
+    Args:
+        restored: [B, C, H, W] in [0, 1].
+        clean: the same shape.
+        crop: pixels that are left out on every side.
+        luma: gives MATLAB's Y of RGB, one channel, rounded where the protocol does.
+        protocol: family of papers.
+
+    Raises:
+        ValueError: shapes that differ or are not [B, C, H, W], a crop that leaves nothing, luma without RGB, an unknown
+            protocol.
+
+    """
     check_protocol(protocol)
     if restored.shape != clean.shape or clean.ndim != 4:
         raise ValueError(

@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from kgt_lightning.metrics.scoring import Column
 from kgt_lightning.system.tables import Table
 
 ALIASES = {"B100": "BSD100", "Snow100K-L": "SnowTest100k-L"}
@@ -51,30 +52,6 @@ class Published:
     images: str
     basis: str
     source: str
-
-
-class Column(Protocol):
-    """One of our numbers, as :class:`kgt_lightning.metrics.scoring.Column` describes it."""
-
-    @property
-    def name(self) -> str:
-        """Under which the means hold it."""
-        ...
-
-    @property
-    def metric(self) -> str:
-        """``psnr``, ``ssim`` or ``ssim_3d``; others are not compared."""
-        ...
-
-    @property
-    def colour(self) -> str:
-        """``rgb`` or ``y``."""
-        ...
-
-    @property
-    def crop(self) -> int:
-        """Border pixels that are not scored."""
-        ...
 
 
 class Match(NamedTuple):

@@ -3,19 +3,37 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
+from hydra.utils import instantiate
 from torch import Tensor
 
-from kgt_lightning.metrics.psnr_ssim import Protocol, check_protocol, describe_protocol, psnr, psnr_b, ssim, ssim_3d
+from kgt_lightning.metrics import psnr_ssim
+from kgt_lightning.metrics.psnr_ssim import PSNR, PSNRB, SSIM, SSIM3D, check_protocol, describe_protocol, prepare
 
-METRICS: dict[str, Callable[..., Tensor]] = {
-    "psnr": psnr,
-    "ssim": ssim,
-    "ssim_3d": ssim_3d,
-    "psnr_b": psnr_b,
-}
+
+class Metric(Protocol):
+    """A number for each restored image, such as :class:`.psnr_ssim.PSNR`; any class with these four will do."""
+
+    @property
+    def name(self) -> str:
+        """Of the column: small letters, digits and underscores, as ``psnr_b``."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """Such as dB; empty if there is none."""
+        ...
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Direction: decides which checkpoint is the best and which run stands first."""
+        ...
+
+    def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:
+        """[B] of images [B, C, H, W] in [0, 1], float64, rounded to 8 bits and cropped; C is 1 for gray and Y."""
+        ...
 
 
 class Column(NamedTuple):
@@ -23,8 +41,11 @@ class Column(NamedTuple):
 
     name: str
     metric: str
+    """Name of the metric, which several columns may have."""
     colour: str
     crop: int
+    unit: str
+    higher_is_better: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +55,14 @@ class Scoring:
     The first of each makes the columns ``psnr``, ``ssim``, ...; further ones are named ``psnr_y`` or ``psnr_crop0``.
 
     Raises:
-        ValueError: if a list is empty or names something unknown, or a crop is negative.
+        ValueError: if a list is empty or names something unknown, a metric is named twice, or a crop is negative.
 
     """
 
-    protocol: Protocol
+    protocol: psnr_ssim.Protocol
     """Family of metrics: ``swinir`` or ``grl``; their numbers must not be mixed."""
-    metrics: Sequence[Literal["psnr", "ssim", "ssim_3d", "psnr_b"]]
+    metrics: Sequence[Literal["psnr", "ssim", "ssim_3d", "psnr_b"] | Metric]
+    """Ours by their short names, others as objects."""
     colours: Sequence[Literal["rgb", "y"]]
     """``rgb`` scores all channels, of gray images the only one; ``y`` MATLAB's luma of RGB."""
     crops: Sequence[int]
@@ -48,34 +70,85 @@ class Scoring:
 
     def __post_init__(self) -> None:
         check_protocol(self.protocol)
-        for name, known in (("metrics", METRICS), ("colours", ("rgb", "y"))):
-            given = list(getattr(self, name))
-            if not given or not set(given) <= set(known):
-                raise ValueError(f"module.scoring.{name}={given} must list some of {', '.join(known)}")
+        names = [metric.name for metric in self._metrics]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"module.scoring.metrics={names} must list some metrics, each once")
+        given = list(self.colours)
+        if not given or not set(given) <= {"rgb", "y"}:
+            raise ValueError(f"module.scoring.colours={given} must list some of rgb, y")
         if not self.crops or min(self.crops) < 0:
             raise ValueError(f"module.scoring.crops={list(self.crops)} must list border widths of 0 or more pixels")
+
+    @cached_property
+    def _metrics(self) -> tuple[Metric, ...]:
+        return tuple(metric_of(metric, protocol=self.protocol) for metric in self.metrics)
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """What is computed, in the order of the scores."""
         return tuple(
-            Column(metric + (i > 0) * f"_{colour}" + (j > 0) * f"_crop{crop}", metric, colour, crop)
+            Column(
+                name=metric.name + (i > 0) * f"_{colour}" + (j > 0) * f"_crop{crop}",
+                metric=metric.name,
+                colour=colour,
+                crop=crop,
+                unit=metric.unit,
+                higher_is_better=metric.higher_is_better,
+            )
             for j, crop in enumerate(self.crops)
             for i, colour in enumerate(self.colours)
-            for metric in self.metrics
+            for metric in self._metrics
         )
 
     def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:
         """Scores [columns] of one image, both [1, C, H, W] in [0, 1]."""
-        return torch.cat(
-            [
-                METRICS[each.metric](restored, clean, crop=each.crop, luma=each.colour == "y", protocol=self.protocol)
-                for each in self.columns
-            ]
-        )
+        scores = []
+        for crop in self.crops:
+            for colour in self.colours:
+                images = prepare(restored, clean, crop=crop, luma=colour == "y", protocol=self.protocol)
+                scores += [metric(*images).reshape(1) for metric in self._metrics]
+        return torch.cat(scores)
 
     def describe(self) -> str:
         """One line that says how the numbers were computed."""
         plain = describe_protocol(colours=self.colours, crops=self.crops, protocol=self.protocol)
         volume = "SSIM 3D 11x11x11 over RGB with the border repeated" if "ssim_3d" in self.metrics else ""
-        return ", ".join(filter(None, [plain, volume]))
+        others = [metric for metric in self.metrics if not isinstance(metric, str)]
+        named = [f"{metric.name} by {type(metric).__module__}.{type(metric).__qualname__}" for metric in others]
+        return ", ".join(filter(None, [plain, volume, *named]))
+
+
+def first_metric(what: Literal["name", "mode"], metrics: Sequence[Any]) -> str:
+    """Name of the first of ``module.scoring.metrics`` as configured, or ``max`` or ``min``: which value of it is best.
+
+    Raises:
+        ValueError: if there is none.
+
+    """
+    if not metrics:
+        raise ValueError("module.scoring.metrics=[] must list some metrics")
+    first = metrics[0] if isinstance(metrics[0], str) else instantiate(metrics[0])
+    metric = metric_of(first, protocol="swinir")
+    return {"name": metric.name, "mode": "max" if metric.higher_is_better else "min"}[what]
+
+
+def metric_of(metric: str | Metric, *, protocol: psnr_ssim.Protocol) -> Metric:
+    """The metric itself, or ours of this short name.
+
+    Raises:
+        ValueError: if there is none of this name.
+
+    """
+    if not isinstance(metric, str):
+        return metric
+    ours: dict[str, Callable[[], Any]] = {
+        "psnr": PSNR,
+        "ssim": lambda: SSIM(protocol=protocol),
+        "ssim_3d": SSIM3D,
+        "psnr_b": PSNRB,
+    }
+    if metric not in ours:
+        raise ValueError(
+            f"module.scoring.metrics: {metric} must be one of {', '.join(ours)}, or a section with a _target_"
+        )
+    return cast(Metric, ours[metric]())

@@ -1,20 +1,18 @@
-"""From a checkpoint back to a module: weights only, and none but our own classes."""
+"""From a checkpoint back to a module: weights only, and none but classes that are trusted."""
 
-import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kgt_lightning.config.schema import check_types
+from kgt_lightning.runs.trust import PACKAGE, check_target, check_trust
 from kgt_lightning.training.module import RestorationModule
 
-PACKAGE = "kgt_lightning"
 INSTANTIATED = ("model", "module", "data")
 """Sections of the configuration that objects are made from."""
 
@@ -90,7 +88,8 @@ class Checkpoint:
         """
         module: RestorationModule = instantiate(self.config.module)
         try:
-            module.load_state_dict(self.state)
+            # a loss may have weights of its own
+            module.load_state_dict({name: value for name, value in self.state.items() if not name.startswith("loss.")})
         except RuntimeError as error:
             first = next((line.strip() for line in str(error).splitlines()[1:]), str(error))
             raise ValueError(
@@ -100,16 +99,39 @@ class Checkpoint:
         return module.eval()
 
 
-def load_checkpoint(path: str | Path, *, key: str = "checkpoint") -> Checkpoint:
-    """Checkpoint at the path, on the CPU; nothing in it is executed.
+def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> Checkpoint:
+    """Checkpoint at the path, whose module and data may be built; it may come from anyone.
+
+    What only training needs is left out of ``config.module``: loss and optimiser are None, whatever they were.
+
+    Args:
+        path: of the file.
+        trust: packages besides this one whose classes it may name.
+
+    Raises:
+        ValueError: as :func:`read_checkpoint`, or if its configuration names what is no class of these packages.
+
+    """
+    check_trust(trust)
+    checkpoint = read_checkpoint(path)
+    checkpoint.config.module.update({"loss": None, "optim": None})
+    for name, value in _leaves({section: checkpoint.config[section] for section in INSTANTIATED}):
+        if name == "_target_":
+            check_target(str(value), where=f"checkpoint={path}", trust=trust)
+    return checkpoint
+
+
+def read_checkpoint(path: str | Path, *, key: str = "checkpoint") -> Checkpoint:
+    """Checkpoint at the path, on the CPU; nothing in it is executed, and none of its classes is imported.
+
+    For its weights and settings. Objects are made from what :func:`load_checkpoint` gives.
 
     Args:
         path: of the file.
         key: that names it in the configuration, for errors.
 
     Raises:
-        ValueError: if the file is missing, damaged, carries no configuration, or its configuration names a class
-            outside this package.
+        ValueError: if the file is missing, damaged, or carries no configuration that is resolved.
 
     """
     path = Path(path).expanduser()
@@ -128,13 +150,11 @@ def load_checkpoint(path: str | Path, *, key: str = "checkpoint") -> Checkpoint:
         or not {"state_dict", "global_step"} <= content.keys()
     ):
         raise ValueError(f"{key}={path} carries no configuration: it was not written by {PACKAGE}.train")
-    config = {key: _with_new_names(value) for key, value in config.items()}
+    config = {name: _with_new_names(value) for name, value in config.items()}
     for name, value in _leaves({section: config[section] for section in INSTANTIATED}):
         # It was resolved when it was saved; what would be looked up now could become a target.
         if isinstance(value, str) and "${" in value:
             raise ValueError(f"{key}={path} holds {name}={value}, which is to be looked up: it is not loaded")
-        if name == "_target_":
-            _check_target(str(value), f"{key}={path}")
     return Checkpoint(
         path=path, config=OmegaConf.create(config), state=content["state_dict"], step=content["global_step"]
     )
@@ -157,20 +177,8 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(node, Mapping):
         for name, value in node.items():
             yield from _leaves(value, str(name))
-    elif isinstance(node, list | tuple):
+    elif isinstance(node, list | tuple | ListConfig):
         for value in node:
             yield from _leaves(value, key)
     else:
         yield key, node
-
-
-def _check_target(target: str, where: str) -> None:
-    """Only classes that this package defines may be named: a checkpoint may come from anyone."""
-    module_name, _, name = target.rpartition(".")
-    inside = module_name == PACKAGE or module_name.startswith(f"{PACKAGE}.")
-    try:
-        found = getattr(import_module(module_name), name) if inside else None
-    except (ImportError, AttributeError):
-        found = None
-    if not inspect.isclass(found) or not found.__module__.startswith(f"{PACKAGE}."):
-        raise ValueError(f"{where} names {target}, which is no class of {PACKAGE}: it is not loaded")

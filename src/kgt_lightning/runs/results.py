@@ -64,9 +64,9 @@ class Results:
         columns += [title for name in others for title in (f"{_title(name)} degraded", "restored")]
         rows = []
         for test_set, mean in self.means().items():
-            gain = f"{mean[first] - mean[f'degraded_{first}']:+.2f}"
-            scores = [*_pair(first, mean), gain, *(cell for name in others for cell in _pair(name, mean))]
-            rows.append([str(test_set), f"{mean['images']:.0f}", *scores])
+            gain = (mean[first] - mean[f"degraded_{first}"]) * (1 if self.scoring.columns[0].higher_is_better else -1)
+            scores = [f"{gain:+.{_digits(first)}f}", *(cell for name in others for cell in _pair(name, mean))]
+            rows.append([str(test_set), f"{mean['images']:.0f}", *_pair(first, mean), *scores])
         Table(title=f"{self.task}: mean over images", columns=columns, rows=rows, note=self.protocol).show()
         beside = comparison(
             task=self.task,
@@ -85,6 +85,10 @@ class Results:
             "task": self.task,
             "protocol": self.protocol,
             **facts,
+            "columns": [
+                {"name": column.name, "unit": column.unit, "higher_is_better": column.higher_is_better}
+                for column in self.scoring.columns
+            ],
             "versions": {str(test_set): text for test_set, text in self.versions.items()},
             "means": {str(test_set): mean for test_set, mean in self.means().items()},
             "images": [score.row() for score in self.scores],
@@ -123,6 +127,9 @@ def _title(name: str) -> str:
     return " ".join(filter(None, [metric.upper(), rest.replace("_", " ")]))
 
 
+def _digits(name: str) -> int:
+    return 2 if name.startswith("psnr") else 4
+
+
 def _pair(name: str, mean: Mapping[str, float]) -> list[str]:
-    digits = 2 if name.startswith("psnr") else 4
-    return [f"{mean[each]:.{digits}f}" for each in (f"degraded_{name}", name)]
+    return [f"{mean[each]:.{_digits(name)}f}" for each in (f"degraded_{name}", name)]

@@ -16,6 +16,7 @@ from kgt_lightning.images.files import read_shape
 from kgt_lightning.images.formats import list_images
 from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.model import KGT, ResidualHead
+from kgt_lightning.training.losses import Loss
 from kgt_lightning.training.module import RestorationModule
 from kgt_lightning.training.optim import AdamW
 
@@ -164,8 +165,8 @@ class DemosaicModule(RestorationModule):
         *,
         backbone: KGT,
         scale: int,
-        loss: str,
-        optim: AdamW,
+        loss: Loss | None,
+        optim: AdamW | None,
         scoring: Scoring,
         self_ensemble: bool,
         seed: int,

@@ -7,60 +7,16 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torchmetrics import Metric
 
 from kgt_lightning.data.datasets import Sample
+from kgt_lightning.metrics.per_image import Scores
 from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.model import KGT, PixelShuffleHead, ResidualHead, Restorer, Stage
+from kgt_lightning.training.losses import Loss
 from kgt_lightning.training.optim import AdamW
-
-
-def charbonnier(restored: Tensor, clean: Tensor) -> Tensor:
-    """Mean of sqrt(d^2 + 1e-6), an L1 that is smooth at zero (eps = 1e-3, as GRL trains with)."""
-    return ((restored - clean).square() + 1e-6).sqrt().mean()
-
-
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": F.l1_loss,
-    "charbonnier": charbonnier,
-    "smooth_l1": F.smooth_l1_loss,
-    "mse": F.mse_loss,
-}
-
-
-class Scores(Metric):
-    """Scores of every image of a set, each image once, however many processes were given it.
-
-    Args:
-        images: of the set.
-        number: of scores for each image.
-
-    """
-
-    full_state_update = False
-    sums: Tensor
-    counts: Tensor
-
-    def __init__(self, *, images: int, number: int) -> None:
-        super().__init__()
-        # A place for every image in every process: also one that was given none has something to add.
-        # float32 is enough for thousandths of a decibel, and every device has it.
-        self.add_state("sums", torch.zeros(images, number), dist_reduce_fx="sum")
-        self.add_state("counts", torch.zeros(images, 1), dist_reduce_fx="sum")
-
-    def update(self, index: int, values: Tensor) -> None:
-        """Take the scores [number] of the image at this position of the set."""
-        self.sums[index] += values.to(self.sums)
-        self.counts[index] += 1
-
-    def compute(self) -> dict[int, list[float]]:
-        """Scores by position in the set."""
-        means = (self.sums / self.counts).tolist()
-        return {index: means[index] for index in self.counts[:, 0].nonzero()[:, 0].tolist()}
 
 
 class RestorationModule(lightning.LightningModule, ABC):
@@ -69,15 +25,15 @@ class RestorationModule(lightning.LightningModule, ABC):
     Args:
         backbone: from image to features.
         scale: how many times larger the restored image is than the degraded one.
-        loss: ``l1``, ``charbonnier``, ``smooth_l1`` or ``mse``.
-        optim: makes optimiser and scheduler.
+        loss: of restored and clean patches [B, C, H, W]; None in a module that is not trained.
+        optim: makes optimiser and scheduler; None likewise.
         scoring: of validation and test images; its first column chooses the best checkpoint.
         self_ensemble: restores each image in its eight positions and averages: better by some hundredths of a decibel,
             eight times the time (arXiv 1707.02921, section 3.4). Training is not changed.
         seed: of the draw from ``backbone.train_k``.
 
     Raises:
-        ValueError: if the loss is unknown, or Y asked for of gray images.
+        ValueError: if the loss is none, or Y asked for of gray images.
 
     """
 
@@ -86,22 +42,24 @@ class RestorationModule(lightning.LightningModule, ABC):
         *,
         backbone: KGT,
         scale: int,
-        loss: str,
-        optim: AdamW,
+        loss: Loss | None,
+        optim: AdamW | None,
         scoring: Scoring,
         self_ensemble: bool,
         seed: int,
     ) -> None:
         super().__init__()
-        if loss not in LOSSES:
-            raise ValueError(f"module.loss={loss!r} must be one of {', '.join(LOSSES)}")
+        if loss is not None and not callable(loss):
+            raise ValueError(
+                f"module.loss={loss} must be a section with a _target_: choose a file of conf/loss, loss={loss}"
+            )
         if "y" in scoring.colours and backbone.channels != 3:
             raise ValueError(
                 f"module.scoring.colours={list(scoring.colours)} scores Y of RGB, data.channels={backbone.channels}:"
                 " set it to [rgb], which scores the channels there are"
             )
         self.network = Restorer(backbone=backbone, head=self.make_head(backbone, scale))
-        self.loss = LOSSES[loss]
+        self.loss = loss
         self.optim = optim
         self.scoring = scoring
         self.self_ensemble = self_ensemble
@@ -138,6 +96,7 @@ class RestorationModule(lightning.LightningModule, ABC):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch of (degraded, clean) patches."""
         degraded, clean = batch
+        assert self.loss is not None, "a module without a loss is not trained"
         k = self.draw_k(self.global_step)
         loss = self.loss(self.network(self.network_input(degraded), k), clean)
         # Named so, Lightning takes it for the step of all metrics. Its own count is off in a run that is prolonged.
@@ -190,6 +149,7 @@ class RestorationModule(lightning.LightningModule, ABC):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser, and a scheduler that goes by steps."""
+        assert self.optim is not None, "a module without an optimiser is not trained"
         optimizer, scheduler = self.optim(self.parameters(), self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
