@@ -67,6 +67,6 @@ def test_overfitting_repeats_one_batch(tiny, tmp_path):
     losses = {}
     for name in ("overfit", "steps"):
         train(tiny(tmp_path / name, f"debug={name}", "optim.lr=1e-12", "trainer.max_steps=3"))
-        losses[name] = {round(loss, 5) for loss in read_curve(tmp_path / name, "train", "loss").values()}
+        losses[name] = {round(loss, 5) for loss in read_curve(tmp_path / name, "train/loss").values()}
     assert len(losses["overfit"]) == 1
     assert len(losses["steps"]) == 3
