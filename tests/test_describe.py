@@ -57,7 +57,7 @@ def test_operations_are_those_of_the_method_whatever_computes_it(composed, atten
 
 @pytest.mark.slow
 def test_command_ends_with_a_json_object():
-    command = [sys.executable, "-m", "kgt_lightning.describe", "task=sr", "model=kgt_small", "scale=3"]
+    command = [sys.executable, "-m", "kgt_lightning.describe", "task=sr", "model=kgt_small", "degradation.scale=3"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     facts = json.loads(done.stdout.splitlines()[-1])
     assert round(facts["params"] / 1e6, 2) == 12.05

@@ -38,7 +38,7 @@ def test_scores_come_as_table_json_and_csv(run_command, trained, photo_root, tmp
 
 
 def test_what_was_trained_with_can_be_changed(run_command, trained, photo_root, tmp_path):
-    arguments = ("data.test=[Set12,CBSD68]", "data.test_sigma=[15,50]", "model.k=4", "protocol=grl")
+    arguments = ("data.test=[Set12,CBSD68]", "degradation.test_sigma=[15,50]", "model.k=4", "protocol=grl")
     arguments += ("data.repeat_gray=true",)
     code, _, errors = run_command(evaluate.main, f"checkpoint={trained}", f"data_root={photo_root}", *arguments)
     assert code == 0, errors

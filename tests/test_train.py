@@ -57,7 +57,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tiny, tmp_path, monkeypatch, work
         "trainer.max_steps=8",
         "trainer.val_check_interval=4",
         "model.train_k=[2,4,8]",
-        "data.sigma=[15,25,50]",
+        "degradation.sigma=[15,25,50]",
         f"data.workers={workers}",
         f"+callbacks.stop._target_={__name__}.StopAfter",
     )
@@ -136,7 +136,7 @@ def test_a_run_begins_with_the_weights_of_another_and_goes_on_with_its_own(tiny,
     ("arguments", "left"),
     [
         (["task=jpeg"], []),
-        (["task=sr", "scale=3", "data.patch=48"], ["head"]),
+        (["task=sr", "degradation.scale=3", "data.patch=48"], ["head"]),
         (["data.channels=1"], ["stem", "head"]),
     ],
 )
@@ -175,9 +175,9 @@ def test_weights_that_cannot_be_begun_with_are_named(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["data.sigma=50"],
-        ["data.sigma=[15,25,50]", "optim=multistep"],
-        ["data.sigma={low:5,high:50}", "loss=charbonnier"],
+        ["degradation.sigma=50"],
+        ["degradation.sigma=[15,25,50]", "optim=multistep"],
+        ["degradation.sigma={low:5,high:50}", "loss=charbonnier"],
         ["data.channels=1", "model.train_k=[2,4]"],
         ["trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2"],
         ["callbacks.ema=null", "callbacks.panels=null", "callbacks.speed=null"],

@@ -1,6 +1,6 @@
 """Command: parameters, operations of one forward pass, and the size multiple of a composed model.
 
-python -m kgt_lightning.describe task=sr model=kgt_small scale=2 size=[256,256]
+python -m kgt_lightning.describe task=sr model=kgt_small degradation.scale=2 size=[256,256]
 """
 
 import json

@@ -25,7 +25,7 @@ from kgt_lightning.training.callbacks import side_by_side
 from kgt_lightning.training.module import RestorationModule
 from kgt_lightning.training.strategies import processes_of
 
-SECTIONS = ("data", "model", "module")
+SECTIONS = ("data", "degradation", "model", "module")
 
 log = logging.getLogger(__name__)
 
@@ -72,13 +72,11 @@ def main(config: DictConfig) -> None:
     checkpoint.change({"data": {"root": config.data_root}, "module": {"self_ensemble": config.self_ensemble}})
     if config.protocol is not None:
         checkpoint.change({"data": {"protocol": config.protocol}, "module": {"scoring": {"protocol": config.protocol}}})
+        if "protocol" in checkpoint.config.degradation:
+            checkpoint.change({"degradation": {"protocol": config.protocol}})
     if "degraded" in config.data:  # pairs that were not trained on: all of them are tested
         checkpoint.change({"data": {"train": None}})
     checkpoint.change({section: config[section] for section in SECTIONS})
-    for key in checkpoint.config.data.keys() & checkpoint.config.module.keys() - {"_target_", "seed"}:
-        ours, theirs = checkpoint.config.data[key], checkpoint.config.module[key]
-        if ours != theirs:
-            raise ValueError(f"data.{key}={ours} and module.{key}={theirs} must be the same: set both, or neither")
     channels = checkpoint.config.data.channels
     if channels != checkpoint.config.model.channels:
         raise ValueError(

@@ -22,7 +22,7 @@ from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.training.module import RestorationModule
 
-SECTIONS = ("model", "module")
+SECTIONS = ("degradation", "model", "module")
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ OmegaConf.register_new_resolver("first_metric", first_metric, replace=True)
 
 log = logging.getLogger(__name__)
 
-FIXED_BY_WEIGHTS = ("task", "module.backbone", "data.channels", "module.scale")
+FIXED_BY_WEIGHTS = ("task", "module.backbone", "data.channels", "degradation.scale")
 """Parts of the configuration that a resumed run cannot change."""
 
 

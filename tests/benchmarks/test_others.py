@@ -9,10 +9,11 @@ from kgt_lightning.benchmarks import graph as graph_bench
 from kgt_lightning.benchmarks.data import bench_data
 from kgt_lightning.benchmarks.graph import bench_graph
 from kgt_lightning.benchmarks.model import bench_model
+from kgt_lightning.data.datamodule import RestorationData
+from kgt_lightning.degradations.noise import GaussianNoise
 from kgt_lightning.model import KGT, Columnar
 from kgt_lightning.ops import KeyGraph
 from kgt_lightning.ops.attention import dispatch as attention
-from kgt_lightning.tasks.denoise import DenoiseData
 
 CPU = torch.device("cpu")
 
@@ -78,7 +79,8 @@ def test_data_rows(tmp_path):
     options = {"root": None, "train": [], "test": None, "default_test": {3: []}, "channels": 3, "patch": 16, "seed": 0}
     options |= {"degraded": None, "clean": None, "repeat_gray": False, "protocol": "swinir", "modulo": {"swinir": 1}}
     options |= {"batch_size": 4, "validation_images": 1, "validation_size": 32, "cache_dir": str(tmp_path)}
-    make = partial(DenoiseData, sigma=25, test_sigma=None, **options)
+    options |= {"degradation": GaussianNoise(sigma=25, test_sigma=None, protocol="swinir"), "test_gray": "gray"}
+    make = partial(RestorationData, **options)
     rows = list(bench_data(make_data=make, workers=[0], batches=3))
     assert [row["workers"] for row in rows] == [0]
     assert rows[0]["patches_per_s"] == pytest.approx(4 * 1e3 / rows[0]["ms_per_batch"])

@@ -22,10 +22,10 @@ def test_a_key_is_shown_with_its_default_and_its_comment():
 
 
 def test_chosen_groups_are_shown():
-    assert "data.sigma" in shown(command_help("train", [], about=""))
+    assert "data.gopro_blur" in shown(command_help("train", ["task=deblur"], about=""))
     chosen = shown(command_help("train", ["task=sr", "optim=multistep", "model.k=3"], about=""))
-    assert "data.sigma" not in chosen
-    assert chosen["scale"].startswith("2 ")
+    assert "data.gopro_blur" not in chosen
+    assert chosen["data.patch"].startswith("${times:32,${degradation.scale}}")
     assert "optim.milestones" not in chosen
     assert chosen["optim.schedule.milestones"].startswith("[0.5, 0.8, 0.9, 0.95]")
     assert all(name in chosen["model"] for name in ("kgt_nano", "kgt_unet"))
@@ -34,8 +34,9 @@ def test_chosen_groups_are_shown():
 
 def test_a_comment_is_inherited_from_the_file_that_is_changed():
     keys = read_keys(CONF_DIR / "task" / "sr.yaml")
-    assert keys["module.scale"].default == "${data.scale}"
-    assert keys["module.scale"].comment == read_keys(CONF_DIR / "task" / "_shared.yaml")["module.scale"].comment
+    assert keys["module.scoring.crops"].default == '["${degradation.scale}"]'
+    shared = read_keys(CONF_DIR / "task" / "_shared.yaml")["module.scoring.crops"]
+    assert keys["module.scoring.crops"].comment == shared.comment
 
 
 def test_comments_stand_behind_or_above(tmp_path):

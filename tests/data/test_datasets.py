@@ -4,11 +4,11 @@ import torch
 
 from kgt_lightning.data.datasets import Patches, StepSampler, WholeImages
 from kgt_lightning.data.image_sets import bundled_set, folder_set
-from kgt_lightning.tasks.denoise import GaussianNoise, Sigma
+from kgt_lightning.degradations.noise import GaussianNoise
 
 
 def noise(sigma):
-    return GaussianNoise(sigma=Sigma(training=sigma, test=None), protocol="swinir")
+    return GaussianNoise(sigma=sigma, test_sigma=None, protocol="swinir")
 
 
 def whole(entries, *, degrade=None, scale=1, modulo=1, grid=1, largest=None):

@@ -6,9 +6,9 @@ import torch
 from lightning import Trainer
 from PIL import Image
 
-from kgt_lightning.data.datamodule import TestSet
+from kgt_lightning.data.datamodule import RestorationData, TestSet
 from kgt_lightning.data.image_sets import FileSource
-from kgt_lightning.tasks.denoise import DenoiseData
+from kgt_lightning.degradations.noise import GaussianNoise
 
 
 @pytest.fixture
@@ -32,10 +32,12 @@ def data(photo_root, tmp_path):
             "validation_images": 8,
             "validation_size": 32,
             "cache_dir": str(tmp_path),
-            "sigma": 25,
-            "test_sigma": None,
+            "test_gray": "gray",
         }
-        return DenoiseData(**{**settings, **changes})
+        noise = {"sigma": 25, "test_sigma": None}
+        noise |= {key: changes.pop(key) for key in noise.keys() & changes.keys()}
+        settings |= changes
+        return RestorationData(degradation=GaussianNoise(**noise, protocol=settings["protocol"]), **settings)
 
     return make
 

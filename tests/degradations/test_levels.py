@@ -57,13 +57,13 @@ def test_the_largest():
     [-1, 101, float("inf"), float("nan"), [], [5, -1], {"low": 5}, {"low": 5, "high": 1}, {"low": -1, "high": 1}],
 )
 def test_levels_that_make_no_sense_are_named(training):
-    with pytest.raises(ValueError, match=r"data\.level=.* must be .*a level of 0 or more"):
+    with pytest.raises(ValueError, match=r"degradation\.level=.* must be .*a level of 0 or more"):
         levels(training)
     if not isinstance(training, dict):
-        with pytest.raises(ValueError, match=r"data\.test_level=.* must be a level of 0 or more such as 10"):
+        with pytest.raises(ValueError, match=r"degradation\.test_level=.* must be a level of 0 or more such as 10"):
             levels(5, test=training)
 
 
 def test_whole_numbers():
-    with pytest.raises(ValueError, match=r"data\.level=5\.5"):
+    with pytest.raises(ValueError, match=r"degradation\.level=5\.5"):
         levels(5.5, whole=True)

@@ -34,8 +34,8 @@ def make_restorer():
             "compile": False,
         }
         backbone = KGT(layout=LAYOUTS[layout], **{**settings, **changes})
-        size = {"width": backbone.width, "stride": backbone.stride, "channels": backbone.channels}
-        head = ResidualHead(**size) if scale == 1 else PixelShuffleHead(**size, scale=scale)
+        make_head = ResidualHead if scale == 1 else PixelShuffleHead
+        head = make_head(width=backbone.width, stride=backbone.stride, channels=backbone.channels, scale=scale)
         if not fresh_head:
             for parameter in head.parameters():
                 torch.nn.init.normal_(parameter, std=0.1)

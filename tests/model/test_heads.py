@@ -9,7 +9,7 @@ from kgt_lightning.model import PixelShuffleHead, ResidualHead
 
 def test_residual_head_begins_as_identity():
     degraded = torch.rand(2, 3, 8, 6)
-    restored = ResidualHead(width=5, stride=2, channels=3)(torch.randn(2, 5, 4, 3), degraded)
+    restored = ResidualHead(width=5, stride=2, channels=3, scale=1)(torch.randn(2, 5, 4, 3), degraded)
     torch.testing.assert_close(restored, degraded, rtol=0, atol=0)
 
 

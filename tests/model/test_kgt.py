@@ -20,7 +20,7 @@ BASE = {2: 19.90, 3: 20.08, 4: 20.04}
     ],
 )
 def test_published_numbers_of_parameters(composed, model, scale, published):
-    assert round(_parameters(composed, "task=sr", f"model={model}", f"scale={scale}") / 1e6, 2) == published
+    assert round(_parameters(composed, "task=sr", f"model={model}", f"degradation.scale={scale}") / 1e6, 2) == published
 
 
 def test_u_shaped_preset_is_within_a_percent_of_the_published_number(composed):

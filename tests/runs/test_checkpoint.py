@@ -44,10 +44,12 @@ def test_a_checkpoint_of_before_names_classes_that_have_moved(forged):
 
 def test_settings_can_be_changed(trained):
     checkpoint = load_checkpoint(trained)
-    checkpoint.change({"model": {"k": 4}, "module": {"scoring": {"protocol": "grl"}}, "data": {"sigma": [15, 50]}})
+    checkpoint.change(
+        {"model": {"k": 4}, "module": {"scoring": {"protocol": "grl"}}, "degradation": {"sigma": [15, 50]}}
+    )
     module = checkpoint.module()
     assert (module.network.backbone.k, module.scoring.protocol) == (4, "grl")
-    assert checkpoint.config.data.sigma == [15, 50]
+    assert checkpoint.config.degradation.sigma == [15, 50]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_settings_can_be_changed(trained):
     ],
 )
 @pytest.mark.parametrize("trust", [[], ["mine"]])
-@pytest.mark.parametrize("section", ["module", "model", "data", "layout", "list"])
+@pytest.mark.parametrize("section", ["module", "model", "data", "degradation", "layout", "list"])
 def test_a_target_that_is_no_class_of_the_package_is_refused(forged, target, section, trust):
     def change(config):
         if section == "list":
@@ -89,8 +91,8 @@ def mine(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text(
         "from os import system, path, PathLike\nfrom subprocess import Popen\n"
-        "from kgt_lightning.tasks.denoise import DenoiseModule\n"
-        "class MyModule(DenoiseModule):\n    def baseline(self, degraded):\n        return 0 * degraded\n"
+        "from kgt_lightning.training.module import RestorationModule\n"
+        "class MyModule(RestorationModule):\n    def baseline(self, degraded):\n        return 0 * degraded\n"
         "def make(**settings):\n    return MyModule(**settings)\n"
         "instance = object()\n"
     )
@@ -141,7 +143,7 @@ def test_loss_and_optimiser_of_others_need_no_trust(forged):
 
 def test_a_value_to_be_looked_up_is_refused(forged):
     with pytest.raises(ValueError, match=r"sigma=.*is not loaded"):
-        load_checkpoint(forged(lambda config: config["data"].update(sigma="${oc.env:HOME}")))
+        load_checkpoint(forged(lambda config: config["degradation"].update(sigma="${oc.env:HOME}")))
 
 
 class Evil:

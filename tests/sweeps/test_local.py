@@ -45,7 +45,7 @@ def leave_record(job, status, **more):
         (["model.k=64", "seed=1"], "k=64,seed=1"),
         (["+model.seed=2", "seed=1"], "model.seed=2,seed=1"),
         (["model.layout.depths=[2,2]", "model.train_k=null"], "depths=2,2,train_k=null"),
-        (["data.sigma={low:5,high:50}"], "sigma=low_5,high_50"),
+        (["degradation.sigma={low:5,high:50}"], "sigma=low_5,high_50"),
         (["optim.lr=0.0012345678901", "model.k=64"], "lr=0.001235,k=64"),
         (["optim.lr=1.0293847e-05", "optim.schedule.final=0.005"], "lr=1.029e-05,final=0.005"),
         (["model=../../evil"], "model=.._.._evil"),

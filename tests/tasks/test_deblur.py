@@ -9,10 +9,9 @@ import torch
 from hydra.utils import instantiate
 from PIL import Image
 
-from kgt_lightning.degradations.camera_shake import to_linear
+from kgt_lightning.degradations.camera_shake import CameraShake, to_linear
 from kgt_lightning.images.color import to_uint8
 from kgt_lightning.metrics.psnr_ssim import psnr
-from kgt_lightning.tasks.deblur import CameraShake, Shake
 from kgt_lightning.train import train
 
 SHARP, BLURRED = 200, 100
@@ -20,14 +19,15 @@ SHARP, BLURRED = 200, 100
 
 def shake(**changes):
     settings = {
+        "shake": 8,
+        "test_shake": 8,
         "tremor": 3.0,
         "pull": 6.0,
         "jerks": 1.5,
         "noise": 0.0,
         "linear_light": True,
     }
-    lengths = Shake(training=changes.pop("shake", 8), test=changes.pop("test_shake", 8))
-    return CameraShake(shake=lengths, **(settings | changes))
+    return CameraShake(**(settings | changes))
 
 
 def rng(seed=0):
@@ -151,14 +151,14 @@ def test_test_images_are_always_the_same(photo):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"shake": -1}, r"data\.shake=-1 must be 0 or more"),
-        ({"shake": {"low": 5}}, r"data\.shake={'low': 5} must be a range"),
+        ({"shake": -1}, r"degradation\.shake=-1 must be 0 or more"),
+        ({"shake": {"low": 5}}, r"degradation\.shake={'low': 5} must be a range"),
         ({"shake": {"low": 5, "high": 4}}, r"must be a range"),
-        ({"shake": float("nan")}, r"data\.shake=nan"),
-        ({"test_shake": []}, r"data\.test_shake=\[\] must be"),
-        ({"test_shake": [4, -1]}, r"data\.test_shake="),
-        ({"tremor": -1.0}, r"data\.tremor=-1\.0 must be 0 or more"),
-        ({"noise": float("inf")}, r"data\.noise=inf must be"),
+        ({"shake": float("nan")}, r"degradation\.shake=nan"),
+        ({"test_shake": []}, r"degradation\.test_shake=\[\] must be"),
+        ({"test_shake": [4, -1]}, r"degradation\.test_shake="),
+        ({"tremor": -1.0}, r"degradation\.tremor=-1\.0 must be 0 or more"),
+        ({"noise": float("inf")}, r"degradation\.noise=inf must be"),
     ],
 )
 def test_values_that_make_no_sense_are_named(changes, message):
@@ -257,7 +257,7 @@ def test_what_is_missing_is_named(make_data, tmp_path, files, message):
 
 
 def test_sharp_images_are_blurred(make_data, photo_root):
-    data = make_data(f"data_root={photo_root}", "data.test=[CBSD68]", "data.test_shake=[4,8]")
+    data = make_data(f"data_root={photo_root}", "data.test=[CBSD68]", "degradation.test_shake=[4,8]")
     assert [str(each) for each in data.test_sets] == ["CBSD68 shake=4", "CBSD68 shake=8"]
     for images in data.test_sets.values():
         assert not torch.equal(images[0].degraded, images[0].clean)

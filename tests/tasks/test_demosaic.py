@@ -10,11 +10,11 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch.nn import functional as F
 
+from kgt_lightning.degradations.bayer import PATTERNS, BayerMosaic, malvar, mosaic
 from kgt_lightning.images.color import modcrop, to_uint8
 from kgt_lightning.images.files import Picture, read_image, write_image
 from kgt_lightning.metrics.psnr_ssim import psnr
 from kgt_lightning.restore import restore
-from kgt_lightning.tasks.demosaic import PATTERNS, BayerMosaic, malvar, mosaic
 from kgt_lightning.train import train
 
 SIZES = [(3, 3), (3, 8), (5, 4), (16, 16), (17, 31)]
@@ -149,7 +149,7 @@ def user_pairs(tmp_path, photo):
         write_image(tmp_path / "mosaics" / f"{name}.png", Picture(pixels=mosaic(clean, "GRBG")))
     return (
         "task=demosaic",
-        "pattern=GRBG",
+        "degradation.pattern=GRBG",
         f"data.degraded={tmp_path / 'mosaics'}",
         f"data.clean={tmp_path / 'clean'}",
         f"data.cache_dir={tmp_path}",
@@ -175,7 +175,7 @@ def test_own_mosaics_are_as_large_as_the_patch(tiny, user_pairs, tmp_path):
 
 def test_a_colour_image_is_no_mosaic(tiny, user_pairs, tmp_path, photo):
     write_image(tmp_path / "mosaics" / "b.png", Picture(pixels=photo[0]))
-    with pytest.raises(ValueError, match=r"b\.png is a colour image, a mosaic is gray"):
+    with pytest.raises(ValueError, match=r"b\.png has 3 channels, degraded images of this task have 1"):
         train(tiny(tmp_path / "run", *user_pairs))
 
 
@@ -187,7 +187,7 @@ def test_gray_images_have_no_mosaic(composed):
 @pytest.mark.parametrize("size", [(95, 133), (64, 70)])
 def test_a_mosaic_is_restored_tile_by_tile(tiny, photo, tmp_path, size):
     """Tiles that began at odd pixels would have all colours wrong."""
-    module = instantiate(tiny(tmp_path, "task=demosaic", "module.pattern=GBRG").module).eval()
+    module = instantiate(tiny(tmp_path, "task=demosaic", "degradation.pattern=GBRG").module).eval()
     cfa = mosaic(photo[0, :, : size[0], : size[1]], "GBRG")
     with torch.no_grad():
         whole = module(cfa[None])[0]
@@ -199,7 +199,7 @@ def test_a_mosaic_is_restored_tile_by_tile(tiny, photo, tmp_path, size):
 
 
 def test_training_begins_with_the_filters(tiny, photo_root, tmp_path):
-    arguments = ("task=demosaic", "pattern=BGGR")
+    arguments = ("task=demosaic", "degradation.pattern=BGGR")
     module = instantiate(tiny(tmp_path, *arguments).module)
     degraded = noise(1, 1, 19, 22)
     assert module(degraded).shape == (1, 3, 19, 22)

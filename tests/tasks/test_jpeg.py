@@ -8,15 +8,15 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
+from kgt_lightning.degradations.jpeg import JPEGCompression, compress
 from kgt_lightning.images.color import gray, luma, to_uint8
 from kgt_lightning.images.files import Picture, read_image, write_image
 from kgt_lightning.metrics.psnr_ssim import psnr
-from kgt_lightning.tasks.jpeg import JPEGCompression, Quality, compress
 from kgt_lightning.train import train
 
 
 def jpeg(quality, *, test_quality=None):
-    return JPEGCompression(quality=Quality(training=quality, test=test_quality))
+    return JPEGCompression(quality=quality, test_quality=test_quality)
 
 
 def rng(seed=0):
@@ -118,7 +118,7 @@ def test_qualities_are_drawn_from_a_list_or_a_range(monkeypatch, quality, possib
         drawn.append(quality)
         return image
 
-    monkeypatch.setattr("kgt_lightning.tasks.jpeg.compress", remember)
+    monkeypatch.setattr("kgt_lightning.degradations.jpeg.compress", remember)
     degradation, generator = jpeg(quality), rng()
     for _ in range(60):
         degradation(torch.zeros(1, 8, 8), generator)
@@ -144,10 +144,10 @@ def test_qualities_to_test(quality, test_quality, names):
     [0, 101, 10.5, [], [10, 0], {"low": 10}, {"low": 40, "high": 10}, {"low": 10, "high": 400}, {"low": 1, "top": 2}],
 )
 def test_qualities_that_make_no_sense_are_named(quality):
-    with pytest.raises(ValueError, match=r"data\.quality="):
+    with pytest.raises(ValueError, match=r"degradation\.quality="):
         jpeg(quality)
     if not isinstance(quality, dict):
-        with pytest.raises(ValueError, match=r"data\.test_quality="):
+        with pytest.raises(ValueError, match=r"degradation\.test_quality="):
             jpeg(10, test_quality=quality)
 
 
@@ -175,7 +175,12 @@ def test_gray_images_of_colour_files_are_made_in_two_ways(composed, photo, tmp_p
 @pytest.mark.parametrize("channels", [1, 3])
 def test_training_ends_with_scores_beside_those_of_the_compressed_image(tiny, photo_root, tmp_path, channels):
     folder = ("CBSD68", "Set12")[channels == 1]
-    arguments = ("task=jpeg", f"data.channels={channels}", f"data.test=[{folder}]", "data.quality={low:10,high:20}")
+    arguments = (
+        "task=jpeg",
+        f"data.channels={channels}",
+        f"data.test=[{folder}]",
+        "degradation.quality={low:10,high:20}",
+    )
     train(tiny(tmp_path, *arguments, "module.scoring.metrics=[psnr]"))
     results = json.loads((tmp_path / "results.json").read_text())
     assert list(results["means"]) == [f"{folder} quality=10", f"{folder} quality=20"]

@@ -10,11 +10,11 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer
 
+from kgt_lightning.degradations.bicubic import BicubicDown
 from kgt_lightning.images.color import to_uint8
 from kgt_lightning.images.files import Picture, read_image, write_image
 from kgt_lightning.images.resize import imresize
 from kgt_lightning.metrics.psnr_ssim import psnr
-from kgt_lightning.tasks.sr import BicubicDown
 from kgt_lightning.train import train
 
 TINY = (
@@ -84,7 +84,7 @@ def test_given_small_versions_are_used(make_data, tmp_path, within, suffix, exte
 def test_small_versions_are_made_where_none_are_given(make_data, tmp_path, within):
     clean = write(tmp_path / "set" / within / "a.png", picture(13, 17))
     write(tmp_path / "set" / "LR_bicubic" / "X2" / "a.png", picture(6, 8))
-    [(name, images)] = make_data("scale=4").test_sets.items()
+    [(name, images)] = make_data("degradation.scale=4").test_sets.items()
     assert (str(name), len(images)) == ("set x4", 1)
     torch.testing.assert_close(images[0].degraded, imresize(clean[:, :12, :16], 1 / 4, matlab_uint8=True))
 
@@ -116,7 +116,7 @@ def test_central_parts_of_both_images_belong_together(make_data, tmp_path):
     for name, height, width in (("a", 3, 3), ("b", 20, 31)):  # the second will be held out
         small = write(tmp_path / "set" / "LR_bicubic" / "X3" / f"{name}.png", picture(height, width))
         write(tmp_path / "set" / "HR" / f"{name}.png", small.repeat_interleave(3, -1).repeat_interleave(3, -2))
-    data = make_data("scale=3", "data.train=[set]", "data.validation_size=32")
+    data = make_data("degradation.scale=3", "data.train=[set]", "data.validation_size=32")
     data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
     [sample] = data.val_dataloader().dataset
     assert sample.name == "b"
@@ -124,16 +124,16 @@ def test_central_parts_of_both_images_belong_together(make_data, tmp_path):
     torch.testing.assert_close(sample.clean[:, ::3, ::3], sample.degraded)
 
 
-@pytest.mark.parametrize("override", ["scale=3", "data.scale=3"])
-def test_scale_is_said_once(composed, override):
-    config = composed("train", "task=sr", override)
-    assert (config.data.scale, config.module.scale, config.module.scoring.crops, config.data.patch) == (3, 3, [3], 96)
-    assert composed("train", "task=sr", override, "data.patch=60").data.patch == 60
+def test_scale_is_said_once(composed):
+    config = composed("train", "task=sr", *TINY, "degradation.scale=3")
+    assert (config.module.scoring.crops, config.data.patch) == ([3], 96)
+    assert instantiate(config.data).degradation.scale == instantiate(config.module).network.scale == 3
+    assert composed("train", "task=sr", "degradation.scale=3", "data.patch=60").data.patch == 60
 
 
 def test_patch_that_no_small_patch_fits(composed):
     with pytest.raises(InstantiationException, match="patch=64 must be a positive multiple of scale=3"):
-        instantiate(composed("train", "task=sr", "scale=3", "data.patch=64").data)
+        instantiate(composed("train", "task=sr", "degradation.scale=3", "data.patch=64").data)
 
 
 def test_gray_images_are_not_scored_as_y(composed):
@@ -141,11 +141,11 @@ def test_gray_images_are_not_scored_as_y(composed):
         InstantiationException,
         match=r"module\.scoring\.colours=\['y'\] scores Y of RGB, data\.channels=1: set it to \[rgb\]",
     ):
-        instantiate(composed("train", "task=sr", *TINY, "data.channels=1").module)
+        instantiate(composed("train", "task=sr", *TINY, "data.channels=1", "module.scoring.colours=[y]").module)
 
 
 def test_untrained_module_is_scored_beside_bicubic_enlargement(composed):
-    module = instantiate(composed("train", "task=sr", *TINY, "scale=2").module)
+    module = instantiate(composed("train", "task=sr", *TINY, "degradation.scale=2").module)
     clean = picture(32, 32)
     degraded = imresize(clean, 1 / 2)[None]
     baseline = module.baseline(degraded)
@@ -160,7 +160,7 @@ def test_training_ends_with_scores_of_every_image(composed, tmp_path):
         write(tmp_path / "photos" / f"{name}.png", picture(40, 50, seed=ord(name)))
     arguments = (
         "task=sr",
-        "scale=3",
+        "degradation.scale=3",
         *TINY,
         "trainer.max_steps=2",
         "trainer.accelerator=cpu",

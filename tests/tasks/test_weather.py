@@ -66,7 +66,7 @@ def test_each_kind_is_a_setting_and_is_the_same_at_every_call(make_data, photo):
 
 
 def test_a_training_sample_is_one_of_the_kinds(make_data, photo):
-    degradation = make_data("data.kinds=[snow,rain]").degradation
+    degradation = make_data("degradation.kinds=[snow,rain]").degradation
     clean = photo[0, :, :40, :40]
     assert torch.equal(degradation(clean, rng(3)), degradation(clean, rng(3)))
     drawn = set()
@@ -79,7 +79,7 @@ def test_a_training_sample_is_one_of_the_kinds(make_data, photo):
 
 
 def test_fine_weather(make_data, photo):
-    degradation = make_data("strength=0").degradation
+    degradation = make_data("degradation.strength=0").degradation
     assert all(torch.equal(degradation(photo[0], rng(seed)), photo[0]) for seed in range(6))
 
 
@@ -99,8 +99,10 @@ def test_the_weather_of_a_patch_is_that_of_a_whole_image(make_data, photo, kind)
 
 @pytest.mark.parametrize("kinds", ["[]", "[rain,rain]"])
 def test_kinds_that_make_no_sense_are_named(make_data, kinds):
-    with pytest.raises(InstantiationException, match=r"data\.kinds=\[.*\] must be one or more of rain, snow, drops"):
-        make_data(f"data.kinds={kinds}")
+    with pytest.raises(
+        InstantiationException, match=r"degradation\.kinds=\[.*\] must be one or more of rain, snow, drops"
+    ):
+        make_data(f"degradation.kinds={kinds}")
 
 
 def test_outdoor_rain_has_several_degraded_images_of_a_clean_one(pairs, tmp_path):
@@ -193,8 +195,7 @@ def test_an_image_of_a_fitting_size_stays_as_it_is():
 
 @pytest.mark.parametrize("channels", [3, 1])
 def test_training_ends_with_scores_of_every_kind(tiny, tmp_path, channels):
-    gray = ("data.channels=1", "module.scoring.colours=[rgb]") if channels == 1 else ()
-    train(tiny(tmp_path, "task=weather", "data.test=[CBSD68]", *gray))
+    train(tiny(tmp_path, "task=weather", "data.test=[CBSD68]", f"data.channels={channels}"))
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["task"] == "weather"
     assert list(results["means"]) == ["CBSD68 rain", "CBSD68 snow", "CBSD68 drops"]

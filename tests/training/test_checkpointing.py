@@ -22,7 +22,7 @@ ARGUMENTS = (
     f"trainer.max_steps={STEPS}",
     "trainer.val_check_interval=5",
     "model.train_k=[2,4,8]",
-    "data.sigma=[15,25,50]",
+    "degradation.sigma=[15,25,50]",
     "callbacks.last.every_minutes=0",
     f"+callbacks.kill._target_={__name__}.KillAt",
 )

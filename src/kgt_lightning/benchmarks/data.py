@@ -36,7 +36,7 @@ def bench_data(
         delivered = sum(len(clean) for _, clean in loader)
         seconds = time.perf_counter() - first
         yield {
-            "task": type(data).__name__,
+            "task": type(data.degradation).__name__,
             "workers": number,
             "batch_size": data.batch_size,
             "patch": data.patch,

@@ -66,8 +66,8 @@ def bench_model(
 
 
 def _restorer(backbone: KGT, *, scale: int, device: torch.device) -> Restorer:
-    sizes = {"width": backbone.width, "stride": backbone.stride, "channels": backbone.channels}
-    head = PixelShuffleHead(**sizes, scale=scale) if scale > 1 else ResidualHead(**sizes)
+    make_head = PixelShuffleHead if scale > 1 else ResidualHead
+    head = make_head(width=backbone.width, stride=backbone.stride, channels=backbone.channels, scale=scale)
     # The residual head starts with zero weights, which would hide every difference of the backbone.
     torch.nn.init.normal_(next(iter(head.parameters())), std=0.02)
     return Restorer(backbone=backbone, head=head).to(device).eval()

@@ -79,6 +79,9 @@ OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=Tr
 OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)
 # Some sizes follow from others, and YAML has no arithmetic.
 OmegaConf.register_new_resolver("times", operator.mul, replace=True)
+OmegaConf.register_new_resolver(
+    "if_gray", lambda channels, gray, colour: gray if channels == 1 else colour, replace=True
+)
 
 
 def command(

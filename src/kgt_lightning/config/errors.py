@@ -52,7 +52,7 @@ def wrong_argument(error: HydraException, *, conf: Path, config_name: str, argum
         return f"{group}={name} does not exist: choose one of {known}"
     if isinstance(error, OverrideParseException):
         reason = "; ".join(str(error).splitlines()[:-1]) or _joined(error)  # without the address of a manual
-        return f"{reason}: write key=value, and quote brackets and spaces, as in 'data.sigma=[15,25]'"
+        return f"{reason}: write key=value, and quote brackets and spaces, as in 'degradation.sigma=[15,25]'"
     if isinstance(error.__cause__, OmegaConfBaseException) and error.__cause__.full_key:
         missing = error.__cause__.full_key
         keys = [each.partition("=")[0].lstrip("+~") for each in arguments]

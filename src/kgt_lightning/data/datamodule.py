@@ -3,20 +3,19 @@
 import logging
 import math
 import signal
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import lightning
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kgt_lightning.data.datasets import Degradation, Patches, Sample, StepSampler, WholeImages, batch_of_one
+from kgt_lightning.data.datasets import Patches, Sample, StepSampler, WholeImages, batch_of_one
 from kgt_lightning.data.image_sets import (
     BUNDLED_TEST,
     BUNDLED_TRAIN,
@@ -29,6 +28,10 @@ from kgt_lightning.data.image_sets import (
     version,
 )
 from kgt_lightning.data.named_sets import held_out, named_sets
+from kgt_lightning.degradations.degradation import Degradation
+from kgt_lightning.images.color import gray, luma
+from kgt_lightning.images.files import read_shape
+from kgt_lightning.images.formats import list_images
 from kgt_lightning.metrics.psnr_ssim import Protocol, check_protocol
 
 log = logging.getLogger(__name__)
@@ -49,7 +52,7 @@ class TestSet:
 
 
 @dataclass(kw_only=True, eq=False)
-class RestorationData(lightning.LightningDataModule, ABC):
+class RestorationData(lightning.LightningDataModule):
     """Loaders of a task: endless random patches to train on, whole images to validate and test on.
 
     Raises:
@@ -57,6 +60,8 @@ class RestorationData(lightning.LightningDataModule, ABC):
 
     """
 
+    degradation: Degradation
+    """Makes the degraded images of sets that bring none."""
     root: str | None
     """Folder that holds the image sets; None takes the images that ship with scikit-image and scikit-learn."""
     degraded: str | None
@@ -74,6 +79,8 @@ class RestorationData(lightning.LightningDataModule, ABC):
     """Of the clean images: 3 for colour, 1 for gray."""
     repeat_gray: bool
     """Whether gray files in a colour set are read as three equal channels, instead of being refused."""
+    test_gray: Literal["gray", "luma"]
+    """How colour files of test sets become gray: full-range, or as MATLAB's Y, rounded to 8 bits."""
     patch: int
     """Side of the clean training patches in pixels."""
     batch_size: int
@@ -96,9 +103,14 @@ class RestorationData(lightning.LightningDataModule, ABC):
     def __post_init__(self) -> None:
         super().__init__()
         check_protocol(self.protocol)
-        self.degradation = self.make_degradation()
+        name = type(self.degradation).__name__
+        if not isinstance(self.degradation, Degradation):
+            raise ValueError(f"degradation={name} is no degradation: inherit from {Degradation.__module__}.Degradation")
         if self.channels not in (1, 3):
             raise ValueError(f"data.channels={self.channels} must be 3 (colour) or 1 (gray)")
+        if self.channels not in self.degradation.clean_channels:
+            known = " or ".join(map(str, self.degradation.clean_channels))
+            raise ValueError(f"data.channels={self.channels} must be {known}: {name} takes no other images")
         if self.patch < 1 or self.patch % self.degradation.scale:
             raise ValueError(f"data.patch={self.patch} must be a positive multiple of scale={self.degradation.scale}")
         at_least = {"batch_size": 1, "workers": 0, "validation_images": 1, "validation_size": self.degradation.scale}
@@ -109,30 +121,19 @@ class RestorationData(lightning.LightningDataModule, ABC):
             missing = "degraded" if self.degraded is None else "clean"
             raise ValueError(f"data.{missing} is not given: pairs need data.degraded=<folder> data.clean=<folder>")
 
-    @abstractmethod
-    def make_degradation(self) -> Degradation:
-        """Make what degrades the clean images of this task."""
-
     @property
     def degraded_channels(self) -> int:
-        """Of the degraded images; a task overrides it if they differ from those of the clean ones."""
-        return self.channels
-
-    @property
-    def grid(self) -> int:
-        """Parts of a given degraded image may begin at multiples of this only; a task may override it."""
-        return 1
-
-    @property
-    def given_setting(self) -> str:
-        """Name of the setting of sets that bring their degraded images."""
-        return "given"
+        """Of the degraded images."""
+        return self.degradation.channels or self.channels
 
     @property
     def test_rules(self) -> str:
         """How test images are cropped and degraded under the protocol, for tables; empty where nothing is special."""
         modulo = self.modulo[self.protocol]
-        return f"cropped to multiples of {modulo}" if modulo > 1 else ""
+        cropped = f"cropped to multiples of {modulo}" if modulo > 1 else ""
+        luma_taken = self.test_gray == "luma" and self.channels == 1 and self.root
+        taken = "MATLAB's Y of colour files" if luma_taken else ""
+        return ", ".join(filter(None, [cropped, taken, self.degradation.rules]))
 
     @property
     def prepare_test(self) -> Callable[[Tensor], Tensor]:
@@ -145,10 +146,22 @@ class RestorationData(lightning.LightningDataModule, ABC):
         A task overrides it if its sets have a layout of their own, give degraded images, or are read in another way for
         training than for tests.
         """
-        return image_set(folder, channels=self.channels, repeat_gray=self.repeat_gray)
+        to_gray = luma if self.test_gray == "luma" and not training else gray
+        return image_set(folder, channels=self.channels, repeat_gray=self.repeat_gray, to_gray=to_gray)
 
     def degraded_in(self, folder: Path) -> ImageSet:
-        """Degraded images in a folder."""
+        """Degraded images in a folder.
+
+        Raises:
+            ValueError: if one has other channels than the degradation makes.
+
+        """
+        made = self.degradation.channels
+        for path in list_images(folder) if made else ():
+            if (found := read_shape(path)[0]) != made:
+                raise ValueError(
+                    f"{path} has {found} channels, degraded images of this task have {made}: save what was measured"
+                )
         return folder_set(folder, channels=self.degraded_channels, repeat_gray=self.repeat_gray)
 
     @cached_property
@@ -177,7 +190,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
         """Every test set in every setting."""
         if self.user_pairs and self.test is None:
             pairs = self.user_pairs.entries if self.train is None else self.train_and_validation[1]
-            return {TestSet(self.user_pairs.name, self.given_setting): self._whole(pairs)}
+            return {TestSet(self.user_pairs.name, self.degradation.given_setting): self._whole(pairs)}
         sets = self._sets("test", self.test or self.default_test[self.channels], BUNDLED_TEST)
         found = {}
         for each, another in combinations(sets, 2):
@@ -185,7 +198,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
                 raise ValueError(f"data.test names two sets called {each.name}: rename the folder of one")
         for each in sets:
             if all(entry.degraded is not None for entry in each.entries):
-                found[TestSet(each.name, self.given_setting)] = self._whole(each.entries)
+                found[TestSet(each.name, self.degradation.given_setting)] = self._whole(each.entries)
                 continue
             for setting, degrade in self.degradation.test_settings().items():
                 found[TestSet(each.name, setting)] = self._whole(each.entries, degrade=degrade)
@@ -230,7 +243,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             degradation=self.degradation,
             channels=self.channels,
             patch=self.patch,
-            grid=self.grid,
+            grid=self.degradation.grid,
             seed=self.seed,
             cache_dir=Path(self.cache_dir).expanduser(),
         )
@@ -258,7 +271,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             degrade=degrade,
             scale=self.degradation.scale,
             modulo=self.modulo[self.protocol],
-            grid=self.grid,
+            grid=self.degradation.grid,
             prepare=self.prepare_test,
             largest=largest,
         )

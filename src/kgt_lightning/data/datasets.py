@@ -4,12 +4,11 @@ Everything random about training sample i, its image, crop, flips and degradatio
 by (seed, i). The samples of a step therefore do not depend on workers, processes, or on whether the run was resumed.
 """
 
-import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,40 +17,8 @@ from torch.utils.data import Dataset, Sampler
 
 from kgt_lightning.data.image_sets import ImageEntry
 from kgt_lightning.data.pixel_cache import PixelCache
+from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.images.color import modcrop
-
-
-class Degradation(Protocol):
-    """What happened to the clean image; picklable, and without a memory."""
-
-    @property
-    def scale(self) -> int:
-        """How many times smaller the degraded image is."""
-        ...
-
-    @property
-    def context(self) -> int:
-        """Pixels around a patch of the clean image that its degraded version depends on, a multiple of the scale."""
-        ...
-
-    def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
-        """Degraded image [C', H/scale, W/scale] of a clean one [C, H, W] in [0, 1]; all chance comes from ``rng``.
-
-        The clean image has ``context`` pixels more on each side than are wanted; they are cut off afterwards.
-        """
-        ...
-
-    def test_settings(self) -> Mapping[str, Callable[[Tensor, str], Tensor]]:
-        """Settings to test, by name such as ``sigma=25``: degraded image of a clean one and its listed name.
-
-        The same at every call; what is random is drawn from the name.
-        """
-        ...
-
-
-def rng_for(name: str) -> np.random.Generator:
-    """Generator that a name seeds, the same on every machine."""
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big")))
 
 
 class Sample(NamedTuple):

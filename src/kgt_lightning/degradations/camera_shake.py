@@ -1,11 +1,90 @@
 """Camera shake: the path of the image on the sensor during the exposure, its blur kernel, the blurred image."""
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from kgt_lightning.degradations.degradation import Degradation, quantize_8bit, seeded_by_name
+from kgt_lightning.degradations.levels import Level, Levels
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraShake(Degradation):
+    """degraded = round8(srgb(kernel * linear(clean)) + n), n ~ N(0, (noise/255)^2): one blur for the whole image.
+
+    The sensor adds up light, so that the blur is a convolution in linear light; the result is clipped and rounded to 8
+    bits, as in a camera's file. The kernel is that of a random path of the camera, see :func:`shake_path`.
+    """
+
+    shake: Level
+    """Length of the path in training, in pixels: fixed, drawn from a list, or drawn uniformly from {low, high}."""
+    test_shake: float | Sequence[float] | None
+    """Lengths to test, see :class:`Levels`."""
+    tremor: float
+    """How much the hand trembles, at most: radians over the exposure."""
+    pull: float
+    """How strongly it comes back, at most."""
+    jerks: float
+    """How often it is thrown back, at most: expected number during the exposure."""
+    noise: float
+    """Standard deviation in 8-bit values."""
+    linear_light: bool
+    """Whether light is convolved; otherwise the sRGB values, as most synthetic sets do."""
+
+    def __post_init__(self) -> None:
+        for name in ("tremor", "pull", "jerks", "noise"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"degradation.{name}={getattr(self, name)} must be 0 or more")
+
+        _ = self.lengths
+
+    @cached_property
+    def lengths(self) -> Levels:
+        """Lengths of the path in pixels."""
+        return Levels(
+            name="shake",
+            what="0 or more pixels",
+            training=self.shake,
+            test=self.test_shake,
+            usual=(4, 8, 12),
+            least=0,
+        )
+
+    @property
+    def context(self) -> int:
+        """Radius of the largest kernel."""
+        return kernel_size(self.lengths.largest()) // 2
+
+    @property
+    def rules(self) -> str:
+        """What synthetic blur does."""
+        light = "linear light" if self.linear_light else "sRGB values"
+        return f"synthetic shake of {light}, drawn by file name, 8 bits"
+
+    def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+        """Blurred image [C, H, W] of a clean one in [0, 1]."""
+        return self.shaken(clean, rng, length=self.lengths.draw(rng))
+
+    def test_settings(self) -> dict[str, Callable[[Tensor, str], Tensor]]:
+        """The lengths to test, such as ``shake=8``: path and noise are drawn from the listed name."""
+        lengths = self.lengths.to_test()
+        return {f"shake={length:g}": seeded_by_name(partial(self.shaken, length=length)) for length in lengths}
+
+    def shaken(self, clean: Tensor, rng: np.random.Generator, *, length: float) -> Tensor:
+        """Image [C, H, W] of a clean one, blurred by a random path of the length."""
+        path = shake_path(length=length, tremor=self.tremor, pull=self.pull, jerks=self.jerks, rng=rng)
+        kernel = shake_kernel(path, kernel_size(length))
+        image = to_srgb(blur(to_linear(clean), kernel)) if self.linear_light else blur(clean, kernel)
+        if self.noise > 0:
+            image += torch.from_numpy(rng.standard_normal(tuple(image.shape), dtype=np.float32)) * (self.noise / 255)
+        return quantize_8bit(image.numpy())
+
 
 Path = NDArray[np.float64]
 """Positions [T, 2] in pixels, down and to the right, at equal distances in time."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kgt_lightning.degradations.camera import quantize_8bit
+from kgt_lightning.degradations.degradation import quantize_8bit
 
 SMALLEST = 1 / 3
 """Radius of the smallest drops, in radii of the largest."""

@@ -20,7 +20,7 @@ class Levels:
     """
 
     name: str
-    """Of the setting, such as sigma: ``data.<name>`` and ``data.test_<name>`` are what errors name."""
+    """Of the setting, such as sigma: ``degradation.<name>`` and ``degradation.test_<name>`` are what errors name."""
     what: str
     """What a level is, for errors, such as "a level of 0 or more"."""
     training: Level
@@ -39,13 +39,18 @@ class Levels:
         if isinstance(self.training, Mapping):
             ordered = set(self.training) == {"low", "high"} and self._fit(list(self.training.values()))
             if not ordered or self.training["low"] > self.training["high"]:
-                raise ValueError(f"data.{self.name}={dict(self.training)} must be a range {span}, each end {self.what}")
+                raise ValueError(
+                    f"degradation.{self.name}={dict(self.training)} must be a range {span}, each end {self.what}"
+                )
         elif not self._fit(listed(self.training)):
             raise ValueError(
-                f"data.{self.name}={self.training} must be {self.what} {example}, a list of them, or a range {span}"
+                f"degradation.{self.name}={self.training} must be {self.what} {example}, a list of them,"
+                f" or a range {span}"
             )
         if not self._fit(self.to_test()):
-            raise ValueError(f"data.test_{self.name}={self.test} must be {self.what} {example}, or a list of them")
+            raise ValueError(
+                f"degradation.test_{self.name}={self.test} must be {self.what} {example}, or a list of them"
+            )
 
     def draw(self, rng: np.random.Generator) -> float:
         """Level of one training sample."""

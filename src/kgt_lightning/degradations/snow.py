@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from kgt_lightning.degradations.camera import quantize_8bit
+from kgt_lightning.degradations.degradation import quantize_8bit
 from kgt_lightning.degradations.particles import Particles, draw, scatter
 from kgt_lightning.degradations.veil import Veil
 

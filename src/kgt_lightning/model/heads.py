@@ -1,16 +1,33 @@
 """From features to the restored image."""
 
+from typing import Protocol
+
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class HeadFactory(Protocol):
+    """Makes a head: a module that gives the image [B, channels, H*scale, W*scale].
+
+    It is called with the features [B, width, H/stride, W/stride] and the input of the network [B, channels, H, W].
+    """
+
+    def __call__(self, *, width: int, stride: int, channels: int, scale: int) -> nn.Module:
+        """Head with an attribute ``scale``."""
+        ...
 
 
 class ResidualHead(nn.Module):
     """restored = degraded + conv(features): for tasks whose output has the size of the input."""
 
-    scale = 1
-
-    def __init__(self, *, width: int, stride: int, channels: int) -> None:
+    def __init__(self, *, width: int, stride: int, channels: int, scale: int) -> None:
         super().__init__()
+        if scale != 1:
+            raise ValueError(
+                f"ResidualHead gives images of the size of the degraded one, scale={scale} needs another one:"
+                " module.head._target_=kgt_lightning.model.PixelShuffleHead"
+            )
+        self.scale = scale
         self.conv = nn.Conv2d(width, channels * stride**2, 3, padding=1)
         _start_at_zero(self.conv)
         self.to_pixels = nn.PixelShuffle(stride)

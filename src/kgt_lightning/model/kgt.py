@@ -6,7 +6,6 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from kgt_lightning.model.heads import PixelShuffleHead, ResidualHead
 from kgt_lightning.model.layouts import Columnar, UShape
 from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.model.stage import Stage
@@ -107,9 +106,9 @@ class KGT(nn.Module):
 class Restorer(nn.Module):
     """Backbone and head, for images of any size: padded inside, cropped after."""
 
-    def __init__(self, *, backbone: KGT, head: ResidualHead | PixelShuffleHead) -> None:
+    def __init__(self, *, backbone: KGT, head: nn.Module) -> None:
         super().__init__()
-        self.scale = head.scale
+        self.scale: int = head.scale  # type: ignore[assignment]
         self.backbone = backbone
         self.head = head
 

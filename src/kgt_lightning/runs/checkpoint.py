@@ -11,9 +11,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.runs.trust import PACKAGE, check_target, check_trust
+from kgt_lightning.runs.upgrade import upgrade
 from kgt_lightning.training.module import RestorationModule
 
-INSTANTIATED = ("model", "module", "data")
+INSTANTIATED = ("model", "degradation", "module", "data")
 """Sections of the configuration that objects are made from."""
 
 
@@ -50,6 +51,7 @@ class Checkpoint:
                     raise ValueError(f"{section}.{key} is no setting of checkpoint={self.path}; it has {known}")
                 OmegaConf.update(self.config, f"{section}.{key}", value)
         self.config.module.backbone = self.config.model
+        self.config.module.degradation = self.config.data.degradation = self.config.degradation
         check_types(OmegaConf.create({section: self.config[section] for section in INSTANTIATED}))
 
     def load_pretrained(self, module: RestorationModule) -> list[str]:
@@ -146,11 +148,11 @@ def read_checkpoint(path: str | Path, *, key: str = "checkpoint") -> Checkpoint:
     config = content.get("config") if isinstance(content, dict) else None
     if (
         not isinstance(config, dict)
-        or not {"task", *INSTANTIATED} <= config.keys()
+        or not {"task", "model", "module", "data"} <= config.keys()
         or not {"state_dict", "global_step"} <= content.keys()
     ):
         raise ValueError(f"{key}={path} carries no configuration: it was not written by {PACKAGE}.train")
-    config = {name: _with_new_names(value) for name, value in config.items()}
+    config = upgrade({name: _with_new_names(value) for name, value in config.items()})
     for name, value in _leaves({section: config[section] for section in INSTANTIATED}):
         # It was resolved when it was saved; what would be looked up now could become a target.
         if isinstance(value, str) and "${" in value:

@@ -2,11 +2,10 @@
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,17 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from kgt_lightning.data.datamodule import RestorationData
-from kgt_lightning.data.datasets import rng_for
 from kgt_lightning.data.image_sets import ImageSet
 from kgt_lightning.data.pairs import pairs_in, part_in
-from kgt_lightning.degradations.drops import Drops
-from kgt_lightning.degradations.rain import Rain
-from kgt_lightning.degradations.snow import Snow
 from kgt_lightning.images.color import to_uint8
-from kgt_lightning.model import KGT, ResidualHead
-from kgt_lightning.training.module import RestorationModule
-
-Kind = Literal["rain", "snow", "drops"]
 
 SUBFOLDERS = (("in", "gt"), ("input", "gt"), ("synthetic", "gt"), ("data", "gt"))
 """Of degraded and clean images: Outdoor-Rain, TransWeather's packages, Snow100K, RainDrop."""
@@ -32,42 +23,9 @@ LISTS = ("allweather.txt", "test1.txt", "snowtest100k_L.txt", "raindroptesta.txt
 """Files of TransWeather that name the degraded images of a set."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Weather:
-    """degraded = the clean image in one kind of weather, which each training sample draws evenly from ``kinds``."""
-
-    kinds: Sequence[Kind]
-    rain: Rain
-    snow: Snow
-    drops: Drops
-    scale: ClassVar[int] = 1
-    context: ClassVar[int] = 0
-
-    def __post_init__(self) -> None:
-        known = get_args(Kind)
-        if not self.kinds or set(self.kinds) - set(known) or len(set(self.kinds)) < len(self.kinds):
-            raise ValueError(f"data.kinds={list(self.kinds)} must be one or more of {', '.join(known)}, each once")
-
-    def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
-        """Degraded image [C, H, W] of a clean one in [0, 1]."""
-        return self._weather(self.kinds[int(rng.integers(len(self.kinds)))])(clean, rng)
-
-    def test_settings(self) -> Mapping[str, Callable[[Tensor, str], Tensor]]:
-        """The kinds, by their names; all chance is drawn from the listed name of the image."""
-        return {kind: partial(_drawn_from_name, weather=self._weather(kind)) for kind in self.kinds}
-
-    def _weather(self, kind: Kind) -> Rain | Snow | Drops:
-        by_kind: dict[Kind, Rain | Snow | Drops] = {"rain": self.rain, "snow": self.snow, "drops": self.drops}
-        return by_kind[kind]
-
-
-def _drawn_from_name(clean: Tensor, name: str, *, weather: Rain | Snow | Drops) -> Tensor:
-    return weather(clean, rng_for(name))
-
-
 @dataclass(kw_only=True, eq=False)
 class WeatherData(RestorationData):
-    """Pairs of an image taken in adverse weather and a clean one; fields as in :class:`Weather`.
+    """Pairs of an image taken in adverse weather and a clean one.
 
     A set is a plain folder of clean images, to which the weather is added, or brings its own pairs as they are
     published: ``in`` or ``input`` (Outdoor-Rain, TransWeather's packages), ``synthetic`` (Snow100K) or ``data``
@@ -78,16 +36,8 @@ class WeatherData(RestorationData):
     Training patches of given pairs are flipped and turned as those of every task; TransWeather does neither.
     """
 
-    kinds: Sequence[Kind]
-    rain: Rain
-    snow: Snow
-    drops: Drops
     resize_test: bool
     """Whether both images of given test pairs are resized as TransWeather does, see :func:`resize_to_16`."""
-
-    def make_degradation(self) -> Weather:
-        """Rain, snow and drops."""
-        return Weather(kinds=self.kinds, rain=self.rain, snow=self.snow, drops=self.drops)
 
     @property
     def prepare_test(self) -> Callable[[Tensor], Tensor]:
@@ -112,7 +62,7 @@ class WeatherData(RestorationData):
             part,
             names=SUBFOLDERS,
             channels=self.channels,
-            degraded_channels=self.channels,
+            degraded_channels=self.degraded_channels,
             repeat_gray=self.repeat_gray,
             partner=partial(clean_name, there={path.stem for path in part.rglob("gt/*")}),
         )
@@ -125,14 +75,6 @@ class WeatherData(RestorationData):
                 " of its own set"
             )
         return replace(listed(pairs, lists[0]) if lists else pairs, name=folder.name)
-
-
-class WeatherModule(RestorationModule):
-    """KGT with a residual head."""
-
-    def make_head(self, backbone: KGT, scale: int) -> ResidualHead:
-        """Restored = degraded + conv(features)."""
-        return ResidualHead(width=backbone.width, stride=backbone.stride, channels=backbone.channels)
 
 
 def _part(folder: Path, *, training: bool) -> Path:

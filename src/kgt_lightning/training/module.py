@@ -1,6 +1,5 @@
 """What every task trains and tests the same way: backbone and head, loss, steps, scores and optimiser."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -12,19 +11,21 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from kgt_lightning.data.datasets import Sample
+from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.metrics.per_image import Scores
 from kgt_lightning.metrics.scoring import Scoring
-from kgt_lightning.model import KGT, PixelShuffleHead, ResidualHead, Restorer, Stage
+from kgt_lightning.model import KGT, HeadFactory, Restorer, Stage
 from kgt_lightning.training.losses import Loss
 from kgt_lightning.training.optim import AdamW
 
 
-class RestorationModule(lightning.LightningModule, ABC):
-    """A KGT backbone with the head of a task.
+class RestorationModule(lightning.LightningModule):
+    """A KGT backbone with a head.
 
     Args:
         backbone: from image to features.
-        scale: how many times larger the restored image is than the degraded one.
+        degradation: that is undone: it says scale and channels of the degraded image.
+        head: makes the head from ``width`` and ``stride`` of the features, ``channels`` of the image and ``scale``.
         loss: of restored and clean patches [B, C, H, W]; None in a module that is not trained.
         optim: makes optimiser and scheduler; None likewise.
         scoring: of validation and test images; its first column chooses the best checkpoint.
@@ -41,7 +42,8 @@ class RestorationModule(lightning.LightningModule, ABC):
         self,
         *,
         backbone: KGT,
-        scale: int,
+        degradation: Degradation,
+        head: HeadFactory,
         loss: Loss | None,
         optim: AdamW | None,
         scoring: Scoring,
@@ -58,7 +60,9 @@ class RestorationModule(lightning.LightningModule, ABC):
                 f"module.scoring.colours={list(scoring.colours)} scores Y of RGB, data.channels={backbone.channels}:"
                 " set it to [rgb], which scores the channels there are"
             )
-        self.network = Restorer(backbone=backbone, head=self.make_head(backbone, scale))
+        self.degradation = degradation
+        made = head(width=backbone.width, stride=backbone.stride, channels=backbone.channels, scale=degradation.scale)
+        self.network = Restorer(backbone=backbone, head=made)
         self.loss = loss
         self.optim = optim
         self.scoring = scoring
@@ -66,27 +70,24 @@ class RestorationModule(lightning.LightningModule, ABC):
         self.seed = seed
         self.scores: list[Scores] = []
 
-    @abstractmethod
-    def make_head(self, backbone: KGT, scale: int) -> ResidualHead | PixelShuffleHead:
-        """Head of the task, with an attribute ``scale``."""
-
     @property
     def degraded_channels(self) -> int:
-        """Of the degraded images; a task overrides it if they differ from those of the restored ones."""
-        return self.network.backbone.channels
+        """Of the degraded images."""
+        return self.degradation.channels or self.network.backbone.channels
 
     @property
     def grid(self) -> int:
-        """Parts of a degraded image may begin at multiples of this only; a task may override it."""
-        return 1
+        """Parts of a degraded image may begin at multiples of this only."""
+        return self.degradation.grid
 
     def network_input(self, degraded: Tensor) -> Tensor:
-        """What the network is given [B, C, H, W]; a task overrides it if that is not the degraded image itself."""
-        return degraded
+        """What the network is given [B, C, H, W]: the degraded image, or an estimate if that has other channels."""
+        same = self.degraded_channels == self.network.backbone.channels
+        return degraded if same else self.degradation.estimate(degraded)
 
     def baseline(self, degraded: Tensor) -> Tensor:
-        """What the restored image is to beat: what the network is given, brought to the size of the restored image."""
-        return self.network_input(degraded)
+        """What the restored image is to beat [B, C, H*scale, W*scale]."""
+        return self.degradation.estimate(degraded)
 
     def forward(self, degraded: Tensor) -> Tensor:
         """Restored image [B, C, H*scale, W*scale] of a degraded one [B, C', H, W]; values may lie outside [0, 1]."""

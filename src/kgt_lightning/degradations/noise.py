@@ -1,46 +1,61 @@
-"""Removal of white Gaussian noise, in colour or gray."""
+"""White Gaussian noise, as the literature's test sets have it."""
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import ClassVar
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kgt_lightning.data.datamodule import RestorationData
+from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.degradations.levels import Level, Levels
 from kgt_lightning.metrics.psnr_ssim import Protocol
-from kgt_lightning.model import KGT, ResidualHead
-from kgt_lightning.training.module import RestorationModule
-
-Sigma = partial(Levels, name="sigma", what="a level of 0 or more", usual=(15, 25, 50), least=0)
-"""Standard deviations in 8-bit values."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GaussianNoise:
+class GaussianNoise(Degradation):
     """degraded = clean + n, n ~ N(0, (sigma/255)^2), neither clipped nor rounded (as KAIR, SwinIR and Restormer do)."""
 
-    sigma: Levels
-    """Standard deviations in 8-bit values."""
+    sigma: Level
+    """In training, in 8-bit values: fixed, drawn from a list, or drawn uniformly from {low, high}."""
+    test_sigma: float | Sequence[float] | None
+    """Levels to test, see :class:`Levels`."""
     protocol: Protocol
     """Whose test noise is drawn, see :func:`seeded_noise` and :func:`noise_named`."""
-    scale: ClassVar[int] = 1
-    context: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        _ = self.levels
+
+    @cached_property
+    def levels(self) -> Levels:
+        """Standard deviations in 8-bit values."""
+        return Levels(
+            name="sigma",
+            what="a level of 0 or more",
+            training=self.sigma,
+            test=self.test_sigma,
+            usual=(15, 25, 50),
+            least=0,
+        )
+
+    @property
+    def rules(self) -> str:
+        """How the noise of test images is seeded."""
+        seeds = {"swinir": "noise of NumPy's seed 0 for each image, drawn in RGB", "grl": "noise seeded by file name"}
+        return seeds[self.protocol] + ", not clipped"
 
     def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
         """Noisy image [C, H, W] of a clean one in [0, 1]."""
-        sigma = self.sigma.draw(rng)
+        sigma = self.levels.draw(rng)
         noise = rng.standard_normal(clean.shape, dtype=np.float32)
         return clean + torch.from_numpy(noise) * (sigma / 255)
 
     def test_settings(self) -> dict[str, Callable[[Tensor, str], Tensor]]:
         """The levels to test, with the noise of the literature's test sets."""
         draw = noise_named if self.protocol == "grl" else _noise_unnamed
-        return {f"sigma={sigma:g}": partial(draw, sigma=sigma) for sigma in self.sigma.to_test()}
+        return {f"sigma={sigma:g}": partial(draw, sigma=sigma) for sigma in self.levels.to_test()}
 
 
 def seeded_noise(clean: Tensor, *, sigma: float, seed: int = 0) -> Tensor:
@@ -67,32 +82,3 @@ def noise_named(clean: Tensor, name: str, *, sigma: float) -> Tensor:
 
 def _noise_unnamed(clean: Tensor, name: str, *, sigma: float) -> Tensor:
     return seeded_noise(clean, sigma=sigma)
-
-
-@dataclass(kw_only=True, eq=False)
-class DenoiseData(RestorationData):
-    """Pairs of a noisy and a clean image."""
-
-    sigma: Level
-    """Level of the noise in 8-bit values: fixed, drawn from a list, or drawn uniformly from {low, high}."""
-    test_sigma: float | Sequence[float] | None
-    """Levels to test, see :class:`Levels`."""
-
-    def make_degradation(self) -> GaussianNoise:
-        """White Gaussian noise."""
-        sigma = Sigma(training=self.sigma, test=self.test_sigma)
-        return GaussianNoise(sigma=sigma, protocol=self.protocol)
-
-    @property
-    def test_rules(self) -> str:
-        """How the noise of test images is seeded."""
-        seeds = {"swinir": "noise of NumPy's seed 0 for each image, drawn in RGB", "grl": "noise seeded by file name"}
-        return ", ".join(filter(None, [super().test_rules, seeds[self.protocol] + ", not clipped"]))
-
-
-class DenoiseModule(RestorationModule):
-    """KGT with a residual head."""
-
-    def make_head(self, backbone: KGT, scale: int) -> ResidualHead:
-        """Restored = degraded + conv(features)."""
-        return ResidualHead(width=backbone.width, stride=backbone.stride, channels=backbone.channels)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from kgt_lightning.degradations.noise import GaussianNoise, noise_named, seeded_noise
 from kgt_lightning.images.color import modcrop
-from kgt_lightning.tasks.denoise import GaussianNoise, Sigma, noise_named, seeded_noise
 
 
 def noise(sigma, *, test_sigma=None, protocol="swinir"):
-    return GaussianNoise(sigma=Sigma(training=sigma, test=test_sigma), protocol=protocol)
+    return GaussianNoise(sigma=sigma, test_sigma=test_sigma, protocol=protocol)
 
 
 def rng(seed=0):
@@ -95,5 +95,5 @@ def test_levels_to_test(sigma, test_sigma, names):
 
 @pytest.mark.parametrize("sigma", [-1, [], [15, -1], {"low": 5}, {"low": 5, "high": 1}, {"low": -1, "high": 1}])
 def test_levels_that_make_no_sense_are_named(sigma):
-    with pytest.raises(ValueError, match=r"data\.sigma="):
+    with pytest.raises(ValueError, match=r"degradation\.sigma="):
         noise(sigma)
