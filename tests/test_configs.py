@@ -40,9 +40,9 @@ def test_every_experiment(composed, tmp_path, experiment):
 def test_every_choice_of_the_training(composed, tmp_path, argument):
     config = composed("train", argument, f"run_dir={tmp_path}", "run=test")
     check_types(config)
-    optimizer, scheduler = instantiate(config.optim)([torch.nn.Parameter(torch.zeros(1))], config.trainer.max_steps)
+    optimizer, scheduler = instantiate(config.optim)(torch.nn.Linear(2, 2).named_parameters(), config.trainer.max_steps)
     assert 0 < scheduler.get_last_lr()[0] <= config.optim.lr
-    assert optimizer.defaults["weight_decay"] == config.optim.weight_decay
+    assert optimizer.defaults["weight_decay"] == config.optim.optimizer.weight_decay
 
 
 @pytest.mark.parametrize("logger", choices("logger"))

@@ -1,14 +1,18 @@
-"""Learning rates over a run."""
+"""Optimisers, and learning rates over a run."""
 
 import json
+from copy import deepcopy
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.plugins import MixedPrecision
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
-from kgt_lightning.training.optim import AdamW, ConstantThenCosine, Cosine, MultiStep
+from kgt_lightning.training.optim import ConstantThenCosine, Cosine, Group, MultiStep, Optim
 
 PUBLISHED = json.loads((Path(__file__).parents[1] / "data/reference/schedules/schedules.json").read_text())
 
@@ -101,10 +105,36 @@ def test_shares_stretch_with_the_run(schedule):
     assert sum(long) / 1000 == pytest.approx(sum(short) / 100, rel=0.02)
 
 
+def adamw(**settings):
+    return partial(torch.optim.AdamW, betas=(0.9, 0.99), weight_decay=0.1, fused=True, **settings)
+
+
+def group(optimizer, **changes):
+    return Group(**{"ndim": None, "names": None, "lr_scale": 1, "optimizer": optimizer, **changes})
+
+
+def optim(**changes):
+    return Optim(**{"lr": 0.2, "optimizer": adamw(), "groups": {}, "schedule": Cosine(warmup=0, final=0), **changes})
+
+
+def network():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(8, 3))
+
+
+def steps(model, optimizer, scheduler, number):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(number):
+        optimizer.zero_grad()
+        model(torch.rand(2, 1, 4, 4, generator=generator)).square().sum().backward()
+        optimizer.step()
+        scheduler.step()
+    return [weights.detach().clone() for weights in model.parameters()]
+
+
 def test_optimiser_takes_each_step_with_its_rate():
     weight = torch.nn.Parameter(torch.ones(3))
-    make = AdamW(lr=0.2, betas=[0.9, 0.99], weight_decay=0.1, schedule=Cosine(warmup=0, final=0))
-    optimizer, scheduler = make([weight], 3)
+    optimizer, scheduler = optim()([("weight", weight)], 3)
     assert optimizer.defaults["betas"] == (0.9, 0.99)
     assert optimizer.defaults["weight_decay"] == 0.1
     rates = []
@@ -114,3 +144,98 @@ def test_optimiser_takes_each_step_with_its_rate():
         optimizer.step()
         scheduler.step()
     assert rates == pytest.approx([0.2, 0.1, 0])
+
+
+def test_matrices_by_muon_the_rest_by_adamw():
+    """Each optimiser does to its weights what it does alone."""
+    muon = partial(torch.optim.Muon, weight_decay=0.0)
+    ours, alone = network(), network()
+    together = optim(groups={"matrices": group(muon, ndim=2, lr_scale=0.5)})
+    found = steps(ours, *together(ours.named_parameters(), 4), 3)
+
+    matrix = [alone[2].weight]
+    rest = [weights for weights in alone.parameters() if weights is not matrix[0]]
+    optimizers = [adamw()(rest, lr=0.2), muon(matrix, lr=0.1)]
+    schedulers = [LambdaLR(each, lambda step: Cosine(warmup=0, final=0).factor(step, 4)) for each in optimizers]
+
+    class Both:
+        def __getattr__(self, name):
+            return lambda: [getattr(each, name)() for each in optimizers]
+
+    class Schedulers:
+        def step(self):
+            return [each.step() for each in schedulers]
+
+    for one, other in zip(found, steps(alone, Both(), Schedulers(), 3), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_first_group_that_takes_weights_has_them():
+    model = network()
+    sgd = partial(torch.optim.SGD, momentum=0.9)
+    groups = {"first": group(sgd, names=r"^0\."), "vectors": group(sgd, ndim=1, lr_scale=10)}
+    optimizer, _ = optim(groups=groups)(model.named_parameters(), 3)
+    sizes = [[weights.numel() for weights in each["params"]] for each in optimizer.param_groups]
+    assert sizes == [[24], [18, 2], [3]]
+    assert [each["lr"] for each in optimizer.param_groups] == pytest.approx([0.2, 0.2, 2])
+
+
+def test_a_group_that_takes_nothing_is_named():
+    with pytest.raises(ValueError, match=r"optim\.groups\.volumes takes no weights: ndim=5 and names=None"):
+        optim(groups={"volumes": group(adamw(), ndim=5)})(network().named_parameters(), 3)
+
+
+@pytest.mark.parametrize("other", [partial(torch.optim.Muon), partial(torch.optim.Adagrad)], ids=["muon", "adagrad"])
+def test_several_optimisers_go_on_where_they_were_saved(other):
+    make = optim(groups={"matrices": group(other, ndim=2)})
+    whole = network()
+    expected = steps(whole, *make(whole.named_parameters(), 8), 3)
+
+    begun = network()
+    optimizer, scheduler = make(begun.named_parameters(), 8)
+    steps(begun, optimizer, scheduler, 3)
+    again = network()
+    again.load_state_dict(begun.state_dict())
+    optimizer_again, scheduler_again = make(again.named_parameters(), 8)
+    optimizer_again.load_state_dict(deepcopy(optimizer.state_dict()))
+    scheduler_again.load_state_dict(scheduler.state_dict())
+    for one, other in zip(
+        steps(begun, optimizer, scheduler, 3), steps(again, optimizer_again, scheduler_again, 3), strict=True
+    ):
+        assert torch.equal(one, other)
+    assert not torch.equal(expected[0], one)
+
+
+def test_the_state_of_a_single_optimiser_fits():
+    """Checkpoints of earlier versions hold that of AdamW itself."""
+    alone, ours = network(), network()
+    before = adamw()(alone.parameters(), lr=0.2)
+    scheduler = LambdaLR(before, partial(Cosine(warmup=0, final=0).factor, max_steps=8))
+    steps(alone, before, scheduler, 3)
+    ours.load_state_dict(alone.state_dict())
+    optimizer, again = optim()(ours.named_parameters(), 8)
+    optimizer.load_state_dict(deepcopy(before.state_dict()))
+    again.load_state_dict(scheduler.state_dict())
+    for one, other in zip(steps(alone, before, scheduler, 2), steps(ours, optimizer, again, 2), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_scheduler_of_torch():
+    cycle = partial(OneCycleLR, max_lr=0.2, total_steps=10)
+    model = network()
+    optimizer, scheduler = optim(schedule=cycle)(model.named_parameters(), 10)
+    rates = []
+    for _ in range(9):
+        rates.append(scheduler.get_last_lr()[0])
+        steps(model, optimizer, scheduler, 1)
+    assert max(rates) == pytest.approx(0.2)
+    assert rates[0] == pytest.approx(0.2 / 25)
+
+
+def test_mixed_precision_clips_the_gradients_of_a_fused_optimiser():
+    precision = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu"))
+    model = network()
+    with pytest.raises(RuntimeError, match="does not allow for gradient clipping"):
+        precision.clip_gradients(adamw()(model.parameters(), lr=0.1), 1.0)
+    optimizer, _ = optim()(model.named_parameters(), 3)
+    precision.clip_gradients(optimizer, 1.0)

@@ -16,7 +16,7 @@ from kgt_lightning.metrics.per_image import Scores
 from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.model import KGT, HeadFactory, Restorer, Stage
 from kgt_lightning.training.losses import Loss
-from kgt_lightning.training.optim import AdamW
+from kgt_lightning.training.optim import Optim
 
 
 class RestorationModule(lightning.LightningModule):
@@ -45,7 +45,7 @@ class RestorationModule(lightning.LightningModule):
         degradation: Degradation,
         head: HeadFactory,
         loss: Loss | None,
-        optim: AdamW | None,
+        optim: Optim | None,
         scoring: Scoring,
         self_ensemble: bool,
         seed: int,
@@ -151,7 +151,7 @@ class RestorationModule(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimiser, and a scheduler that goes by steps."""
         assert self.optim is not None, "a module without an optimiser is not trained"
-        optimizer, scheduler = self.optim(self.parameters(), self.trainer.max_steps)
+        optimizer, scheduler = self.optim(self.named_parameters(), self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _scores_of(self, loader: Any) -> Scores:

@@ -1,13 +1,16 @@
 """The optimiser and how its learning rate changes over the steps of a run."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
-from torch import nn, optim
-from torch.optim.lr_scheduler import LambdaLR
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 
 class Schedule(Protocol):
@@ -89,25 +92,94 @@ class MultiStep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdamW:
-    """AdamW (arXiv 1711.05101) under a schedule."""
+class Group:
+    """Weights that an optimiser of their own takes."""
+
+    ndim: int | None
+    """Number of their dimensions: 2 are the matrices, 4 the convolutions; None takes any."""
+    names: str | None
+    """Regular expression that is found in their names, such as ``stem``; None takes any."""
+    lr_scale: float
+    """Their learning rate, relative to ``optim.lr``."""
+    optimizer: Callable[..., Optimizer]
+    """From weights and learning rate; any class of torch.optim."""
+
+    def takes(self, name: str, weights: nn.Parameter) -> bool:
+        """Whether these weights are among them."""
+        return self.ndim in (None, weights.ndim) and (self.names is None or re.search(self.names, name) is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    """An optimiser, or several for different weights, under one schedule."""
 
     lr: float
     """Largest learning rate."""
-    betas: Sequence[float]
-    weight_decay: float
-    schedule: Schedule
+    optimizer: Callable[..., Optimizer]
+    """From weights and learning rate; any class of torch.optim."""
+    groups: Mapping[str, Group]
+    """Weights that are taken from it; the first that takes some weights has them."""
+    schedule: Schedule | Callable[[Optimizer], LRScheduler]
+    """A schedule, or one of torch.optim.lr_scheduler with all its arguments but the optimiser."""
 
-    def __call__(self, parameters: Iterable[nn.Parameter], max_steps: int) -> tuple[optim.Optimizer, LambdaLR]:
-        """Optimiser and scheduler; the scheduler is to be advanced after every step."""
-        first, second = self.betas
-        optimizer = optim.AdamW(
-            parameters, lr=self.lr, betas=(first, second), weight_decay=self.weight_decay, fused=True
-        )
-        # A fused optimiser offers to unscale gradients by itself; mixed precision would then refuse to clip them.
-        optimizer._step_supports_amp_scaling = False
+    def __call__(
+        self, named_parameters: Iterable[tuple[str, nn.Parameter]], max_steps: int
+    ) -> tuple[Optimizer, LRScheduler]:
+        """Optimiser and scheduler; the scheduler is to be advanced after every step.
+
+        Raises:
+            ValueError: if a group takes no weights.
+
+        """
+        taken: dict[str, list[nn.Parameter]] = {name: [] for name in self.groups}
+        rest: list[nn.Parameter] = []
+        for name, weights in named_parameters:
+            first = next((key for key, group in self.groups.items() if group.takes(name, weights)), None)
+            (rest if first is None else taken[first]).append(weights)
+        optimizers = [self.optimizer(rest, lr=self.lr)] if rest else []
+        for key, group in self.groups.items():
+            if not taken[key]:
+                raise ValueError(f"optim.groups.{key} takes no weights: ndim={group.ndim} and names={group.names}")
+            optimizers.append(group.optimizer(taken[key], lr=self.lr * group.lr_scale))
+        optimizer = Joined(optimizers)
+        if not hasattr(self.schedule, "factor"):
+            return optimizer, self.schedule(optimizer)
         factor: Callable[[int], float] = partial(self.schedule.factor, max_steps=max_steps)
         return optimizer, LambdaLR(optimizer, factor)
+
+
+class Joined(Optimizer):
+    """Several optimisers, or one, as one, whose state is saved and loaded as that of a single one with their groups.
+
+    A fused optimiser in it does not offer to unscale gradients itself, for which mixed precision refuses to clip them.
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
+        self.optimizers = optimizers
+        super().__init__([group for optimizer in optimizers for group in optimizer.param_groups], {})
+        self.defaults = optimizers[0].defaults
+        for optimizer in optimizers:
+            self.state.update(optimizer.state)
+        self._share()
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Take the step of each, after the closure, whose loss it gives."""
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._share()
+
+    def _share(self) -> None:
+        """Let each see its part of the state and the groups, which loading makes anew."""
+        groups = iter(self.param_groups)
+        for optimizer in self.optimizers:
+            optimizer.state = self.state
+            optimizer.param_groups = [next(groups) for _ in optimizer.param_groups]
 
 
 def _half_cosine(progress: float, *, final: float) -> float:
