@@ -23,8 +23,8 @@ def describe(config: DictConfig) -> dict[str, Any]:
         "flops": flops,
         "multiple": backbone.multiple,
         "size": [height, width],
-        "k": backbone.k,
-        "window": backbone.window,
+        "k": getattr(backbone, "k", None),
+        "window": getattr(backbone, "window", None),
     }
 
 
@@ -37,8 +37,9 @@ def main(config: DictConfig) -> None:
         ["parameters", f"{facts['params'] / 1e6:.2f} million"],
         [f"one forward pass of {height} x {width} pixels", f"{facts['flops'] / 1e9:.2f} GFLOPs"],
         ["height and width are padded to multiples of", str(facts["multiple"])],
-        ["neighbours k of each node", f"{facts['k']} of {facts['window'] ** 2} in a window"],
     ]
+    if facts["k"] is not None:
+        rows.append(["neighbours k of each node", f"{facts['k']} of {facts['window'] ** 2} in a window"])
     Table(columns=[f"{config.task} with {config.model_name}", ""], rows=rows).show()
     print(json.dumps(facts))  # noqa: T201
 

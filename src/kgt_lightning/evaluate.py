@@ -99,7 +99,7 @@ def main(config: DictConfig) -> None:
         record.start(device=trainer.strategy.root_device, devices=trainer.world_size)
         results = run_test(trainer, module, data, task=task)
         if trainer.is_global_zero:
-            results.write(folder, checkpoint=str(checkpoint.path), k=module.network.backbone.k)
+            results.write(folder, checkpoint=str(checkpoint.path), k=getattr(module.network.backbone, "k", None))
             results.show()
             log.info("results.json and results.csv are in %s", folder)
 

@@ -71,7 +71,7 @@ def backbone(layout, *, shift=False, **settings):
     torch.manual_seed(0)
     return KGT(
         channels=3, width=8, layout=wire, window=4, k=5, train_k=None, stride=2, ffn_ratio=2, share_graph=True,
-        shift=shift, attention="reference", checkpointing=False, compile=False,
+        shift=shift, mixer=None, attention="reference", checkpointing=False, compile=False,
     )  # fmt: skip
 
 

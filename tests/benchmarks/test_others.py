@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 def small(*, attention="auto", k=5):
     layout = partial(Columnar, depths=[1, 1], heads=2)
     options = {"window": 4, "train_k": None, "stride": 1, "ffn_ratio": 2, "shift": False, "checkpointing": False}
-    options["share_graph"] = True
+    options |= {"share_graph": True, "mixer": None}
     return KGT(channels=3, width=8, layout=layout, k=k, attention=attention, compile=False, **options)
 
 

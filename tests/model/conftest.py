@@ -29,6 +29,7 @@ def make_restorer():
             "ffn_ratio": 2,
             "share_graph": True,
             "shift": False,
+            "mixer": None,
             "attention": "reference",
             "checkpointing": False,
             "compile": False,

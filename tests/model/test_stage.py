@@ -1,18 +1,21 @@
 """A stage builds one graph, shares it, and mixes nodes inside its windows only."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 import kgt_lightning.model.stage as stage_module
-from kgt_lightning.model import Stage
+from kgt_lightning.model import KeyGraphAttention, Stage
 from kgt_lightning.ops import split_windows
 from kgt_lightning.ops.attention.reference import expand_bias
 
 
-def make_stage(**changes):
+def make_stage(attention="reference", **changes):
     torch.manual_seed(0)
-    settings = {"width": 8, "heads": 2, "depth": 3, "window": 4, "ffn_ratio": 2, "attention": "reference"}
+    mixer = partial(KeyGraphAttention, implementation=attention)
+    settings = {"width": 8, "heads": 2, "depth": 3, "window": 4, "ffn_ratio": 2, "mixer": mixer}
     return Stage(**{**settings, **changes}).double()
 
 

@@ -37,7 +37,13 @@ def captured(backbone: nn.Module) -> Iterator[list[StageGraph]]:
 
     The list is filled by every forward pass in the block. The model is listened to from outside, by hooks that are gone
     with the block: without one it costs nothing.
+
+    Raises:
+        ValueError: if the backbone has no such stage.
+
     """
+    if not any(isinstance(module, Stage) for module in backbone.modules()):
+        raise ValueError(f"{type(backbone).__qualname__} has no Key-Graph: there is nothing to draw or to analyze")
     graphs: list[StageGraph] = []
     hooks = []
     for name, stage in backbone.named_modules():

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from kgt_lightning.model.backbone import Backbone
 from kgt_lightning.model.layouts import Columnar, UShape
 from kgt_lightning.model.padding import pad_to_multiple
-from kgt_lightning.model.stage import Stage
+from kgt_lightning.model.stage import KeyGraphAttention, MixerFactory, Stage
 
 
 class LayoutFactory(Protocol):
@@ -33,6 +34,7 @@ class KGT(nn.Module):
         ffn_ratio: hidden width of the feed-forward network over its width.
         share_graph: builds the Key-Graph once for all layers of a stage, instead of from the input of each layer.
         shift: moves the windows by half their side in every second stage.
+        mixer: makes the attention of each layer; None takes :class:`KeyGraphAttention`.
         attention: implementation of Key-Graph Attention, see :func:`key_graph_attention`.
         checkpointing: recomputes the layers in the backward pass instead of keeping their activations.
         compile: compiles the layout with torch.compile.
@@ -55,6 +57,7 @@ class KGT(nn.Module):
         ffn_ratio: float,
         share_graph: bool,
         shift: bool,
+        mixer: MixerFactory | None,
         attention: str,
         checkpointing: bool,
         compile: bool,
@@ -71,7 +74,7 @@ class KGT(nn.Module):
             Stage,
             window=window,
             ffn_ratio=ffn_ratio,
-            attention=attention,
+            mixer=mixer or partial(KeyGraphAttention, implementation=attention),
             share_graph=share_graph,
             checkpointing=checkpointing,
         )
@@ -106,15 +109,16 @@ class KGT(nn.Module):
 class Restorer(nn.Module):
     """Backbone and head, for images of any size: padded inside, cropped after."""
 
-    def __init__(self, *, backbone: KGT, head: nn.Module) -> None:
+    def __init__(self, *, backbone: Backbone, head: nn.Module) -> None:
         super().__init__()
         self.scale: int = head.scale  # type: ignore[assignment]
-        self.backbone = backbone
+        self.backbone: Any = backbone  # a module, which a Protocol cannot say
         self.head = head
 
     def forward(self, degraded: Tensor, k: int | None = None) -> Tensor:
-        """Restored image [B, C, H*scale, W*scale] of a degraded one [B, C, H, W], k neighbours if given."""
+        """Restored image [B, C, H*scale, W*scale] of a degraded one [B, C, H, W], k neighbours if given (KGT only)."""
         height, width = degraded.shape[-2:]
         padded = pad_to_multiple(degraded, self.backbone.multiple)
-        restored = self.head(self.backbone(padded, k), padded)
+        features = self.backbone(padded) if k is None else self.backbone(padded, k)
+        restored = self.head(features, padded)
         return restored[..., : height * self.scale, : width * self.scale]

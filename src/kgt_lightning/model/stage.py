@@ -4,6 +4,7 @@ Shapes: B images, C channels, W windows, M window side, N = M*M nodes of a windo
 """
 
 import math
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,17 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kgt_lightning.ops import KeyGraph, build_key_graph, key_graph_attention, merge_windows, split_windows
+
+
+class MixerFactory(Protocol):
+    """Makes the attention of a layer: a module from normed nodes [W, N, C] and their KeyGraph to nodes of that shape.
+
+    It sees a few windows of one stage at a time, and treats each by itself. See :class:`KeyGraphAttention`.
+    """
+
+    def __call__(self, *, width: int, heads: int, window: int) -> nn.Module:
+        """Module for nodes of so many channels, in windows of so many nodes a side."""
+        ...
 
 
 class Stage(nn.Module):
@@ -26,7 +38,7 @@ class Stage(nn.Module):
         depth: int,
         window: int,
         ffn_ratio: float,
-        attention: str,
+        mixer: MixerFactory,
         share_graph: bool = True,
         shifted: bool = False,
         checkpointing: bool = False,
@@ -37,8 +49,7 @@ class Stage(nn.Module):
         self.shifted = shifted
         self.checkpointing = checkpointing
         self.layers = nn.ModuleList(
-            Layer(width=width, heads=heads, window=window, ffn_ratio=ffn_ratio, attention=attention)
-            for _ in range(depth)
+            Layer(width=width, heads=heads, window=window, ffn_ratio=ffn_ratio, mixer=mixer) for _ in range(depth)
         )
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
@@ -88,10 +99,10 @@ class Stage(nn.Module):
 class Layer(nn.Module):
     """x = x + KGA(LN(x), graph); x = x + FFN(LN(x)) (arXiv 2402.02634, section 3.3)."""
 
-    def __init__(self, *, width: int, heads: int, window: int, ffn_ratio: float, attention: str) -> None:
+    def __init__(self, *, width: int, heads: int, window: int, ffn_ratio: float, mixer: MixerFactory) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = KeyGraphAttention(width=width, heads=heads, window=window, implementation=attention)
+        self.attention = mixer(width=width, heads=heads, window=window)
         self.ffn_norm = nn.LayerNorm(width)
         hidden = int(width * ffn_ratio)
         self.ffn = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))

@@ -64,21 +64,27 @@ class Checkpoint:
             ValueError: if the backbone is another one, naming the first weight that does not fit.
 
         """
-        keep = []
+        keep: list[str] = []
+        given: dict[str, Any] = {}
         channels = self.config.model.channels, module.network.backbone.channels
-        for name, may_differ in {"stem": channels[0] != channels[1], "layout": False, "head": True}.items():
-            place = "network.head." if name == "head" else f"network.backbone.{name}."
-            part = module.get_submodule(place[:-1])
-            given = {key.removeprefix(place): value for key, value in self.state.items() if key.startswith(place)}
-            ours = {key: list(value.shape) for key, value in part.state_dict().items()}
-            theirs = {key: list(value.shape) for key, value in given.items()}
+        # of a backbone without a stem all weights must fit
+        may_differ = {"network.backbone.stem.": channels[0] != channels[1], "network.": False, "network.head.": True}
+
+        def part_of(key: str) -> str | None:
+            return max((part for part in may_differ if key.startswith(part)), key=len, default=None)
+
+        for part, may in may_differ.items():
+            there = {key: value for key, value in self.state.items() if part_of(key) == part}
+            ours = {key: list(value.shape) for key, value in module.state_dict().items() if part_of(key) == part}
+            theirs = {key: list(value.shape) for key, value in there.items()}
             if ours == theirs:
-                part.load_state_dict(given)
-            elif may_differ:
-                keep.append(name)
+                given |= there
+            elif may:
+                keep.append(part.split(".")[-2])
             else:
                 first = next(key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key))
-                raise ValueError(f"{place}{first} has shape {theirs.get(first)} there and {ours.get(first)} here")
+                raise ValueError(f"{first} has shape {theirs.get(first)} there and {ours.get(first)} here")
+        module.load_state_dict(given, strict=False)
         return keep
 
     def module(self) -> RestorationModule:

@@ -16,7 +16,9 @@ def count_flops(config: DictConfig, *, height: int, width: int) -> tuple[int, Re
     """
     with torch.device("meta"):
         # ``gather`` multiplies exactly the neighbours, so that counting its products counts the method's.
-        module: RestorationModule = instantiate(config.module, backbone={"attention": "gather", "compile": False})
+        changes = {"attention": "gather", "compile": False}
+        known = {key: value for key, value in changes.items() if key in config.module.backbone}
+        module: RestorationModule = instantiate(config.module, backbone=known, loss=None, optim=None)
         image = torch.empty(1, module.degraded_channels, height, width)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             module(image)

@@ -126,6 +126,12 @@ class KeyGraphPanels(Callback):
         self.size = size
         self.points = [(point[0], point[1]) for point in points]
 
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Stop where there will be nothing to draw."""
+        assert isinstance(pl_module, RestorationModule)
+        with captured(pl_module.network.backbone):
+            pass
+
     def on_validation_batch_end(
         self,
         trainer: lightning.Trainer,

@@ -14,13 +14,14 @@ from kgt_lightning.data.datasets import Sample
 from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.metrics.per_image import Scores
 from kgt_lightning.metrics.scoring import Scoring
-from kgt_lightning.model import KGT, HeadFactory, Restorer, Stage
+from kgt_lightning.model import Backbone, HeadFactory, Restorer, Stage
+from kgt_lightning.model.backbone import check_backbone
 from kgt_lightning.training.losses import Loss
 from kgt_lightning.training.optim import Optim
 
 
 class RestorationModule(lightning.LightningModule):
-    """A KGT backbone with a head.
+    """A backbone with a head.
 
     Args:
         backbone: from image to features.
@@ -31,17 +32,17 @@ class RestorationModule(lightning.LightningModule):
         scoring: of validation and test images; its first column chooses the best checkpoint.
         self_ensemble: restores each image in its eight positions and averages: better by some hundredths of a decibel,
             eight times the time (arXiv 1707.02921, section 3.4). Training is not changed.
-        seed: of the draw from ``backbone.train_k``.
+        seed: of the draw from ``backbone.train_k``, where there is one.
 
     Raises:
-        ValueError: if the loss is none, or Y asked for of gray images.
+        ValueError: if backbone or loss are none, or Y asked for of gray images.
 
     """
 
     def __init__(
         self,
         *,
-        backbone: KGT,
+        backbone: Backbone,
         degradation: Degradation,
         head: HeadFactory,
         loss: Loss | None,
@@ -55,6 +56,7 @@ class RestorationModule(lightning.LightningModule):
             raise ValueError(
                 f"module.loss={loss} must be a section with a _target_: choose a file of conf/loss, loss={loss}"
             )
+        check_backbone(backbone)
         if "y" in scoring.colours and backbone.channels != 3:
             raise ValueError(
                 f"module.scoring.colours={list(scoring.colours)} scores Y of RGB, data.channels={backbone.channels}:"
@@ -103,12 +105,15 @@ class RestorationModule(lightning.LightningModule):
         # Named so, Lightning takes it for the step of all metrics. Its own count is off in a run that is prolonged.
         self.log("step", float(self.global_step))
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
-        self.log("train/k", float(k))
+        if k is not None:
+            self.log("train/k", float(k))
         return loss
 
-    def draw_k(self, step: int) -> int:
-        """Neighbours in this training step: the same on every device, and after a resume."""
-        choices = self.network.backbone.train_k
+    def draw_k(self, step: int) -> int | None:
+        """Neighbours in this training step: the same on every device, and after a resume. None without Key-Graphs."""
+        choices = getattr(self.network.backbone, "train_k", None)
+        if choices is None:
+            return None
         return choices[int(np.random.Generator(np.random.Philox(key=[self.seed, step])).integers(len(choices)))]
 
     def on_validation_start(self) -> None:
