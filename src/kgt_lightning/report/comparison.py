@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from kgt_lightning.report.runs import Metric, Run, select
+from kgt_lightning.system.tables import score_title
 
 LONGEST_NAME = 4
 """Settings in a name; of runs that differ in more, the overrides that were typed say it shorter, or the folder does."""
@@ -60,12 +61,10 @@ class Comparison:
         }
 
     def metric(self, name: str) -> Metric:
-        """What a score means; that of psnr_y is written PSNR y."""
+        """What a score means, as the results say; older ones did not, and had PSNR and SSIM alone."""
         told = next((told for run in self.runs for told in run.columns if told["name"] == name), {})
-        first, _, rest = name.partition("_")
-        title = " ".join(filter(None, [first.upper(), rest.replace("_", " ")]))
-        unit = told.get("unit", "dB" if first == "psnr" else "")
-        return Metric(title, unit, 1 if told.get("higher_is_better", True) else -1)
+        unit = told.get("unit", "dB" if name.startswith("psnr") else "")
+        return Metric(score_title(name), unit, 1 if told.get("higher_is_better", True) else -1)
 
     def edition(self, test_set: str) -> tuple[float | None, Any] | None:
         """Number of images and version of a test set that most runs were scored on, of equals the larger."""
