@@ -129,7 +129,7 @@ def _tiles(comparison: Comparison, best: int) -> list[tuple[str, str, str]]:
     tiles = [("best", f"{metric.show(value)}{unit}", f"{comparison.names[best]}, {test_set}")]
     degraded = comparison.runs[best].means[test_set].get(f"degraded_{name}")
     if degraded is not None:
-        gain = f"{value - degraded:+.{metric.digits}f}{unit}"
+        gain = f"{metric.sign * (value - degraded):+.{metric.digits}f}{unit}"
         label = "above its input" if metric.sign > 0 else "below its input"
         tiles.append((label, gain, f"from {metric.show(degraded)}"))
     if len(ranking) > 1:
