@@ -134,6 +134,7 @@ def test_runs_that_differ_in_much_are_named_by_what_was_typed(read, config):
     runs = read(small, large, overrides=[["task=denoise"], ["task=denoise", "model=kgt_base", "run=mine"]])
     assert len(differing(runs)) > 4
     assert names(runs, differing(runs))[1] == "model=kgt_base"
+    assert names(runs, differing(runs))[0] == "r0", "nothing was typed, and five settings are no name"
 
 
 def test_a_setting_that_some_runs_lack_is_a_difference(read, config):

@@ -114,7 +114,7 @@ def test_of_a_score_whose_unit_is_distance_the_lowest_is_the_best(sweep):
     """As LPIPS: the results say what their numbers mean."""
     for place, lpips in zip(("again", "k16", "k64", "k256"), (0.4, 0.3, 0.1, 0.2), strict=True):
         content = json.loads((sweep / place / "results.json").read_text())
-        content["metrics"] = {"lpips": {"unit": "", "higher_is_better": False}}
+        content["columns"] = [{"name": "lpips", "unit": "", "higher_is_better": False}]
         for mean in content["means"].values():
             mean |= {"lpips": lpips, "degraded_lpips": 0.5}
         for image in content["images"]:

@@ -45,6 +45,7 @@ def test_results_alone_are_a_run(tmp_path, results):
         ("results.json", "", "results.json is damaged"),
         ("results.json", '{"means": {"A": 3}}', "results.json: means, A=3 is no object of scores"),
         ("results.json", '{"means": {"A": {"psnr": "x"}}}', "results.json: means, A, psnr='x' is no number"),
+        ("results.json", '{"columns": ["psnr"]}', "results.json: one of its columns has no name"),
         ("results.json", '{"images": [{"psnr": 1}]}', "results.json: image 1 has no test_set or no name"),
     ],
 )

@@ -42,6 +42,15 @@ def test_what_is_not_there_is_empty(tmp_path):
     assert draw_curves(tmp_path) is None
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("loss", [0.5, -30.0, float("nan")], ids=["positive", "a negative one", "none"])
+def test_curves_are_drawn_of_any_loss_and_score(tmp_path, loss):
+    lines = [{"step": step, "train/loss": loss / step, "val/lpips": 1 / step} for step in (1, 2, 3)]
+    write(tmp_path, *lines)
+    assert draw_curves(tmp_path) == tmp_path / "curves.png"
+    assert (tmp_path / "curves.png").stat().st_size > 5000
+
+
 def test_csv_files_hold_every_metric_of_a_kind(tmp_path):
     write(tmp_path, {"step": 1, "train/loss": 0.5}, {"step": 1, "val/psnr": 30.0}, {"step": 2, "train/lr": 0.1})
     write_csv_files(tmp_path)

@@ -7,7 +7,9 @@ from functools import reduce
 from operator import getitem
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from omegaconf import OmegaConf
 
@@ -34,6 +36,11 @@ def test_lines_are_appended_also_by_a_later_logger(tmp_path):
         {"step": 1, "train/loss": 0.5, "train/lr": 0.1},
         {"step": 2, "train/loss": 0.25, "val/psnr": 30.0, "train/new": 7},
     ]
+
+
+def test_numbers_of_other_libraries_are_numbers(tmp_path):
+    logger(tmp_path).log_metrics({"a/tensor": torch.tensor(0.5), "a/numpy": np.float32(0.25)}, step=0)
+    assert lines(tmp_path) == [{"step": 1, "a/tensor": 0.5, "a/numpy": 0.25}]
 
 
 def test_the_epoch_alone_is_no_line(tmp_path):

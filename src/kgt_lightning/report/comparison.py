@@ -9,9 +9,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from kgt_lightning.report.runs import Metric, Run, select
+from kgt_lightning.system.tables import score_title
 
 LONGEST_NAME = 4
-"""Settings in a name; of runs that differ in more, the overrides that were typed say it shorter."""
+"""Settings in a name; of runs that differ in more, the overrides that were typed say it shorter, or the folder does."""
 
 CHECKPOINT = "checkpoint"
 """Setting of a run that tested what another one trained."""
@@ -60,21 +61,15 @@ class Comparison:
         }
 
     def metric(self, name: str) -> Metric:
-        """What a score means; that of psnr_y is written PSNR y."""
-        told = next((run.metrics[name] for run in self.runs if name in run.metrics), {})
-        first, _, rest = name.partition("_")
-        title = " ".join(filter(None, [first.upper(), rest.replace("_", " ")]))
-        unit = told.get("unit", "dB" if first == "psnr" else "")
-        return Metric(title, unit, 1 if told.get("higher_is_better", True) else -1)
+        """What a score means, as the results say; older ones did not, and had PSNR and SSIM alone."""
+        told = next((told for run in self.runs for told in run.columns if told["name"] == name), {})
+        unit = told.get("unit", "dB" if name.startswith("psnr") else "")
+        return Metric(score_title(name), unit, 1 if told.get("higher_is_better", True) else -1)
 
     def edition(self, test_set: str) -> tuple[float | None, Any] | None:
         """Number of images and version of a test set that most runs were scored on, of equals the larger."""
         editions = [_edition(run, test_set) for run in self.runs if test_set in run.means]
         return max(editions, key=lambda edition: (editions.count(edition), edition[0] or 0), default=None)
-
-    def score(self, run: Run, test_set: str, metric: str) -> float | None:
-        """A mean over the images of a set."""
-        return run.means.get(test_set, {}).get(metric)
 
     def counts(self, run: Run, test_set: str) -> bool:
         """Whether scores of the run on this set may be ranked: it has ended, and saw the same images as the others."""
@@ -94,7 +89,7 @@ class Comparison:
         return {
             index: value
             for index, run in enumerate(self.runs)
-            if self.counts(run, test_set) and (value := finite(self.score(run, test_set, metric))) is not None
+            if self.counts(run, test_set) and (value := finite(run.means[test_set].get(metric))) is not None
         }
 
     def ranking(self, test_set: str, metric: str) -> list[int]:
@@ -209,6 +204,8 @@ def names(runs: Sequence[Run], settings: Mapping[str, Sequence[Any]]) -> list[st
         parts = [f"{name}={text(values[index])}" for name, values in own]
         if len(parts) > LONGEST_NAME:
             parts = [each for each in typed[index] if not all(each in others for others in typed)] or parts
+        if len(parts) > LONGEST_NAME:
+            parts = [run.path]
         if not run.config:
             parts = [run.path] if run.k is None else [run.path, f"k={text(run.k)}"]
         if CHECKPOINT in settings and settings[CHECKPOINT][index]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, UnidentifiedImageError
@@ -25,14 +25,6 @@ ROWS = 5
 """Largest gains and losses in the tables of images."""
 PANELS, WIDTH = 3, 1080
 """Pictures on the page, and pixels across to which they are made smaller."""
-
-
-class Tile(NamedTuple):
-    """One figure of the summary."""
-
-    label: str
-    value: str
-    note: str
 
 
 def make_page(
@@ -127,26 +119,27 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _tiles(comparison: Comparison, best: int) -> list[Tile]:
+def _tiles(comparison: Comparison, best: int) -> list[tuple[str, str, str]]:
+    """Figures of the summary: what each is, its value, and a note."""
     test_set = next(each for each in comparison.test_sets if comparison.counts(comparison.runs[best], each))
     name = comparison.metrics[test_set][0]
     metric, scored = comparison.metric(name), comparison.scored(test_set, name)
     unit = f" {metric.unit}" if metric.unit else ""
     value, ranking = scored[best], comparison.ranking(test_set, name)
-    tiles = [Tile("best", f"{metric.show(value)}{unit}", f"{comparison.names[best]}, {test_set}")]
+    tiles = [("best", f"{metric.show(value)}{unit}", f"{comparison.names[best]}, {test_set}")]
     degraded = comparison.runs[best].means[test_set].get(f"degraded_{name}")
     if degraded is not None:
-        gain = f"{value - degraded:+.{metric.digits}f}{unit}"
+        gain = f"{metric.sign * (value - degraded):+.{metric.digits}f}{unit}"
         label = "above its input" if metric.sign > 0 else "below its input"
-        tiles.append(Tile(label, gain, f"from {metric.show(degraded)}"))
+        tiles.append((label, gain, f"from {metric.show(degraded)}"))
     if len(ranking) > 1:
         span = f"{metric.show(abs(value - scored[ranking[-1]]))}{unit}"
-        tiles.append(Tile("best to last", span, f"last: {comparison.names[ranking[-1]]}"))
+        tiles.append(("best to last", span, f"last: {comparison.names[ranking[-1]]}"))
     close = [index for index in ranking if metric.unit == "dB" and value - scored[index] <= CLOSE]
     return tiles + _cheaper(comparison, close)
 
 
-def _cheaper(comparison: Comparison, close: Sequence[int]) -> list[Tile]:
+def _cheaper(comparison: Comparison, close: Sequence[int]) -> list[tuple[str, str, str]]:
     """The cheapest of the runs that restore nearly as well as the best, the first, if it saves at least a tenth."""
     for title, cost, show in (COSTS["seconds"], COSTS["flops"]):
         spent = {index: x for index in close if (x := finite(cost(comparison.runs[index]))) is not None}
@@ -154,7 +147,7 @@ def _cheaper(comparison: Comparison, close: Sequence[int]) -> list[Tile]:
             index = min(spent, key=lambda index: spent[index])
             if spent[index] <= 0.9 * spent[close[0]]:
                 note = f"{comparison.names[index]}: {show(spent[index])}, within {CLOSE} dB of the best"
-                return [Tile("nearly as good at", f"{spent[index] / spent[close[0]]:.0%} of the {title}", note)]
+                return [("nearly as good at", f"{spent[index] / spent[close[0]]:.0%} of the {title}", note)]
     return []
 
 

@@ -124,13 +124,16 @@ def learning_curves(comparison: Comparison) -> Plot | None:
         for axes, curve in ((left, smoothed), (right, scores)):
             # Counted from the end, so that the last point is always drawn.
             points = list(curve.items())[:: -(-(-len(curve) // POINTS) or 1)]
-            [line] = axes.plot([x for x, _ in points], [y for _, y in points], label=name, lw=1.5)
+            alone = "o" if len(points) == 1 else ""
+            [line] = axes.plot([x for x, _ in points], [y for _, y in points], marker=alone, ms=5, label=name, lw=1.5)
             if points:
                 _tip(line, f"{name}: last {points[0][1]:.4g} at step {points[0][0]}")
-    left.set(title="training loss, smoothed", xlabel="step", yscale="log")
-    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    left.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    left.yaxis.set_minor_locator(NullLocator())
+    left.set(title="training loss, smoothed", xlabel="step")
+    if all(loss > 0 for _, losses, _ in read for loss in losses.values()):
+        left.set_yscale("log")
+        left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        left.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        left.yaxis.set_minor_locator(NullLocator())
     right.set(title=f"validation {comparison.metric(score.removeprefix('val/')).axis}", xlabel="step")
     for axes in panels:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,33 +22,33 @@ class Run:
     folder: Path
     path: str
     """The folder, relative to that of the report."""
-    task: str | None
-    status: str
-    error: str | None
-    overrides: Sequence[str]
-    config: Mapping[str, Any]
-    started: str | None
-    seconds: float | None
-    hardware: str | None
-    commit: str | None
-    version: str | None
-    parameters: float | None
-    flops: float | None
+    task: str | None = None
+    status: str = "finished"
+    error: str | None = None
+    overrides: Sequence[str] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    started: str | None = None
+    seconds: float | None = None
+    hardware: str | None = None
+    commit: str | None = None
+    version: str | None = None
+    parameters: float | None = None
+    flops: float | None = None
     """Of one image of 256x256 pixels, two for each multiply-add."""
-    peak_memory_mb: float | None
-    protocol: str | None
+    peak_memory_mb: float | None = None
+    protocol: str | None = None
     """How the scores were computed; of a run without scores None."""
-    checkpoint: str | None
-    k: float | None
+    checkpoint: str | None = None
+    k: float | None = None
     """Neighbours in the test."""
-    means: Mapping[str, Scores]
+    columns: Sequence[Mapping[str, Any]] = ()
+    """``name``, ``unit`` and ``higher_is_better`` of the scores."""
+    means: Mapping[str, Scores] = field(default_factory=dict)
     """By test set and setting."""
-    images: Mapping[str, Mapping[str, Scores]]
+    images: Mapping[str, Mapping[str, Scores]] = field(default_factory=dict)
     """By test set and setting, then by image."""
-    versions: Mapping[str, Any]
+    versions: Mapping[str, Any] = field(default_factory=dict)
     """Which files a test set consisted of."""
-    metrics: Mapping[str, Mapping[str, Any]]
-    """``unit`` and ``higher_is_better`` of scores that are no PSNR or SSIM."""
 
     @property
     def ranked(self) -> bool:
@@ -113,9 +113,8 @@ def read_runs(folder: Path) -> tuple[list[Run], list[LeftOut]]:
     return runs, left_out
 
 
-def select(config: Mapping[str, Any], key: str) -> Any:
-    """Value of a dotted key, None where it is missing."""
-    node: Any = config
+def select(node: Any, key: str) -> Any:
+    """Value of a dotted key of a configuration, None where it is missing."""
     for part in key.split("."):
         node = node.get(part) if isinstance(node, Mapping) else None
     return node
@@ -124,24 +123,24 @@ def select(config: Mapping[str, Any], key: str) -> Any:
 _TYPES: dict[type, tuple[str, ...]] = {
     str: ("task", "status", "error", "started", "hardware", "commit", "version", "protocol", "checkpoint"),
     float: ("seconds", "parameters", "flops", "peak_memory_mb", "k"),
-    list: ("overrides", "images"),
-    dict: ("config", "means", "versions", "metrics"),
+    list: ("overrides", "columns", "images"),
+    dict: ("config", "means", "versions"),
 }
 _WORDS = {str: "text", float: "number", list: "list", dict: "object"}
 
 
 def _read_run(folder: Path, path: str) -> Run:
-    content: dict[str, Any] = {key: None for keys in _TYPES.values() for key in keys}
-    content |= {"status": "finished", "overrides": [], "images": [], "config": {}, "means": {}, "versions": {}}
-    content |= {"metrics": {}, **_read(folder / "run.json"), **_read(folder / "results.json")}
-    if content["status"] not in STATUSES:
+    content = {**_read(folder / "run.json"), **_read(folder / "results.json")}
+    if content.get("status", "finished") not in STATUSES:
         raise ValueError(f"run.json: status={content['status']!r} is none of {', '.join(STATUSES)}")
-    k = select(content["config"], "model.k")
-    if content["k"] is None and _is(k, float):
-        content["k"] = k
-    content["overrides"] = [str(override) for override in content["overrides"]]
-    content["means"] = {name: _scores(mean, f"means, {name}") for name, mean in content["means"].items()}
-    return Run(folder=folder, path=path, **{**content, "images": _images(content["images"])})
+    if _is(k := select(content.get("config"), "model.k"), float):
+        content.setdefault("k", k)
+    if not all(isinstance(column, dict) and "name" in column for column in content.get("columns", [])):
+        raise ValueError("results.json: one of its columns has no name")
+    content["overrides"] = [str(override) for override in content.get("overrides", [])]
+    content["means"] = {name: _scores(mean, f"means, {name}") for name, mean in content.get("means", {}).items()}
+    content["images"] = _images(content.get("images", []))
+    return Run(folder=folder, path=path, **content)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def columns(comparison: Comparison) -> list[Column]:
             key=f"{test_set} {name}",
             title=comparison.metric(name).title,
             group=test_set,
-            values=[comparison.score(run, test_set, name) for run in runs],
+            values=[run.means.get(test_set, {}).get(name) for run in runs],
             show=comparison.metric(name).show,
             ranking=comparison.ranking(test_set, name),
         )

@@ -68,17 +68,18 @@ def draw_curves(folder: Path) -> Path | None:
     from matplotlib.figure import Figure
 
     metrics = read_metrics(folder)
-    losses, psnrs = metrics.get("train/loss"), metrics.get("val/psnr")
-    if not losses or not psnrs:
+    score = next((name for name in metrics if name.startswith("val/")), "")
+    losses, scores = metrics.get("train/loss"), metrics.get(score)
+    if not losses or not scores:
         return None
     figure = Figure(figsize=(8, 3), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     left.plot(losses.keys(), losses.values(), linewidth=0.6, color="tab:gray")
     left.plot(losses.keys(), smooth(list(losses.values())), color="tab:blue")
-    left.set(title="training loss", xlabel="step", yscale="log")
-    right.plot(psnrs.keys(), psnrs.values(), marker="o", color="tab:orange")
-    right.set(title=f"validation PSNR, last {list(psnrs.values())[-1]:.2f} dB", xlabel="step")
+    left.set(title="training loss", xlabel="step", yscale="log" if min(losses.values()) > 0 else "linear")
+    right.plot(scores.keys(), scores.values(), marker="o", color="tab:orange")
+    right.set(title=f"{score}, last {list(scores.values())[-1]:.4g}", xlabel="step")
     right.grid(alpha=0.3)
     file = folder / "curves.png"
     figure.savefig(file, dpi=100)

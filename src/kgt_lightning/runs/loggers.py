@@ -56,7 +56,7 @@ class JSONLinesLogger(Logger):
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOG).open("a", encoding="utf-8") as stream:
             # Lightning counts from zero; here the step is the number of steps done, as in the names of panels.
-            stream.write(json.dumps({"step": int(step) + 1, **values}) + "\n")
+            stream.write(json.dumps({"step": int(step) + 1, **values}, default=float) + "\n")
 
     @rank_zero_only
     def cut(self, *, step: int) -> None:

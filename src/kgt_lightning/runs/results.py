@@ -13,7 +13,7 @@ from kgt_lightning.data.datamodule import RestorationData, TestSet
 from kgt_lightning.metrics.published import comparison
 from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.system.files import write_atomic
-from kgt_lightning.system.tables import Table, write_csv
+from kgt_lightning.system.tables import Table, score_title, write_csv
 from kgt_lightning.training.module import RestorationModule
 
 
@@ -60,8 +60,8 @@ class Results:
     def show(self) -> None:
         """Print the means as a table, then beside what is published for the same sets and settings."""
         first, *others = self.scores[0].restored
-        columns = ["test set", "images", f"{_title(first)} degraded", "restored", "gain"]
-        columns += [title for name in others for title in (f"{_title(name)} degraded", "restored")]
+        columns = ["test set", "images", f"{score_title(first)} degraded", "restored", "gain"]
+        columns += [title for name in others for title in (f"{score_title(name)} degraded", "restored")]
         rows = []
         for test_set, mean in self.means().items():
             gain = (mean[first] - mean[f"degraded_{first}"]) * (1 if self.scoring.columns[0].higher_is_better else -1)
@@ -120,11 +120,6 @@ def run_test(trainer: lightning.Trainer, module: RestorationModule, data: Restor
         versions=data.test_versions,
         scores=tuple(scores),
     )
-
-
-def _title(name: str) -> str:
-    metric, _, rest = name.partition("_")
-    return " ".join(filter(None, [metric.upper(), rest.replace("_", " ")]))
 
 
 def _digits(name: str) -> int:

@@ -66,6 +66,12 @@ def write_csv(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_atomic(file, csv_text(rows))
 
 
+def score_title(name: str) -> str:
+    """A score as it is written: psnr_y as PSNR y."""
+    metric, _, rest = name.partition("_")
+    return " ".join(filter(None, [metric.upper(), rest.replace("_", " ")]))
+
+
 def plain(cell: str) -> str:
     """Text that Markdown shows as it is."""
     return " ".join(cell.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").split())
