@@ -142,5 +142,11 @@ def _is_global(lines: list[str]) -> bool:
 
 
 def _base(file: Path, entry: yaml.ScalarNode) -> Path | None:
-    """File that an entry of the defaults list names in the same folder."""
-    return None if entry.value == "_self_" else file.with_name(f"{entry.value}.yaml")
+    """File that an entry of the defaults list names, from the top, in the same folder, or in that of its group."""
+    if entry.value == "_self_":
+        return None
+    name = f"{entry.value.lstrip('/')}.yaml"
+    if entry.value.startswith("/"):
+        return CONF_DIR / name
+    group = CONF_DIR / file.relative_to(CONF_DIR).parts[0]
+    return next((path for path in (file.parent / name, group / name) if path.is_file()), None)
