@@ -32,7 +32,7 @@ test: setup  ## Run every test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 test-fast: setup  ## Run the tests that take moments: two minutes on two cores
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m pytest -m "not slow and not slurm" --numprocesses auto --maxprocesses 4
 
 golden: setup  ## Compare twenty training steps of every task with tests/golden, bit by bit on the same machine
 	$(BIN)/python tests/golden/golden_losses.py
