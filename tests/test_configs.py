@@ -1,13 +1,12 @@
 """Every configuration that is shipped composes and builds what it names."""
 
-import csv
-
 import pytest
 import torch
 from hydra.utils import instantiate
 
 from kgt_lightning.config.command import CONF_DIR
 from kgt_lightning.config.schema import check_types
+from kgt_lightning.runs.curves import read_curve
 from kgt_lightning.train import train
 
 
@@ -67,7 +66,6 @@ def test_overfitting_repeats_one_batch(tiny, tmp_path):
     losses = {}
     for name in ("overfit", "steps"):
         train(tiny(tmp_path / name, f"debug={name}", "optim.lr=1e-12", "trainer.max_steps=3"))
-        with (tmp_path / name / "train.csv").open() as stream:
-            losses[name] = {round(float(row["loss"]), 5) for row in csv.DictReader(stream)}
+        losses[name] = {round(loss, 5) for loss in read_curve(tmp_path / name, "train/loss").values()}
     assert len(losses["overfit"]) == 1
     assert len(losses["steps"]) == 3
