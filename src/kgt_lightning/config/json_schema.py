@@ -14,10 +14,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from kgt_lightning.config.comments import CONF_DIR, read_keys
-
-GROUPS = ("task", "model", "optim", "trainer", "logger", "callbacks")
-"""Groups whose files name classes. What the others change, such as experiment/, is found there too."""
+from kgt_lightning.config.comments import CONF_DIR, package, read_keys
+from kgt_lightning.config.help import RECIPES
 
 _SIMPLE = {bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null"}
 _INTERPOLATION = {"$ref": "#/$defs/interpolation"}
@@ -28,10 +26,9 @@ Schema = dict[str, Any]
 def json_schema() -> Schema:
     """Schema of what ``conf/train.yaml`` composes, also of files that change a part of it."""
     root: Schema = {}
-    for file in (
-        CONF_DIR / "train.yaml",
-        *(file for group in GROUPS for file in sorted((CONF_DIR / group).glob("*.yaml"))),
-    ):
+    # What experiments and the like change stands in the files of the other groups.
+    groups = sorted(each for each in CONF_DIR.iterdir() if each.is_dir() and each.name not in (*RECIPES, "hydra"))
+    for file in (CONF_DIR / "train.yaml", *(file for group in groups for file in sorted(group.glob("*.yaml")))):
         _add_file(root, file)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -44,14 +41,12 @@ def json_schema() -> Schema:
 
 def _add_file(root: Schema, file: Path) -> None:
     """Add the keys of one file, with types by the signatures of the classes that it names, and with its comments."""
-    text = file.read_text()
     content: Any = OmegaConf.to_container(OmegaConf.load(file))
-    package = [] if file.parent == CONF_DIR or "@package _global_" in text else [file.relative_to(CONF_DIR).parts[0]]
     comments = read_keys(file)
     content.pop("defaults", None)
     content.pop("hydra", None)
-    for name in reversed(package):
-        content = {name: content}
+    for name in reversed(package(file).split(".")):
+        content = {name: content} if name else content
     _add(root, content, comments, prefix="")
 
 
