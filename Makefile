@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup fmt check test golden test-slurm demo clean
+.PHONY: help setup fmt check test test-fast golden schema architecture test-slurm demo clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp is renewed when what is to be installed changes, so that a second call costs nothing.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -31,8 +31,18 @@ check: setup  ## Lint, types, and the direction of dependencies
 test: setup  ## Run every test
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
+test-fast: setup  ## Run the tests that take moments: two minutes on two cores
+	$(BIN)/python -m pytest -m "not slow and not slurm" --numprocesses auto --maxprocesses 4
+
 golden: setup  ## Compare twenty training steps of every task with tests/golden, bit by bit on the same machine
 	$(BIN)/python tests/golden/golden_losses.py
+
+schema: setup  ## Write conf/schema.json, by which editors complete and explain the keys of the configuration
+	$(BIN)/python -m kgt_lightning.config.json_schema > conf/schema.new
+	mv conf/schema.new conf/schema.json
+
+architecture: setup  ## Write the drawing of docs/architecture.md from the imports
+	$(BIN)/python docs/draw_architecture.py
 
 test-slurm: setup  ## Run sweeps on a real SLURM that is started for the tests: needs root, slurm-wlm and munge
 	@test "$$(id -u)" = 0 || { echo "error: starting SLURM needs root: run make test-slurm as root, on a machine that can be thrown away" >&2; exit 2; }

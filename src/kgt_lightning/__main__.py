@@ -1,6 +1,7 @@
 """kgt <command> ...: the commands under one name; only the one asked for is imported."""
 
 import difflib
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -16,16 +17,16 @@ def main() -> None:
     """Start the command that the first argument names, as ``python -m kgt_lightning.<command>`` does."""
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
-        print(overview())  # noqa: T201
+        _say(overview())
     elif name == "--version":
-        print(__version__)  # noqa: T201
+        _say(__version__)
     elif name not in COMMANDS:
         meant = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {meant[0]}?" if meant else f"choose one of {', '.join(COMMANDS)}"
         print(f"error: {name} is no command: {hint}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     elif {"-h", "--help"} & set(arguments) and (CONF_DIR / f"{name}.yaml").is_file():
-        print(command_help(name, arguments, about=summary(module_file(name))))  # noqa: T201
+        _say(command_help(name, arguments, about=summary(module_file(name))))
     else:
         sys.argv[1:] = arguments
         # Like python -m: processes that the command starts find the module under its name.
@@ -42,6 +43,14 @@ def module_file(name: str) -> Path:
     """File of a command."""
     file = Path(__file__).with_name(f"{name}.py")
     return file if file.is_file() else Path(__file__).parent / name / "__main__.py"
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        # A reader such as head has seen enough; what is flushed at the end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -32,6 +32,20 @@ def test_chosen_groups_are_shown():
     assert "_shared" not in chosen["model"]
 
 
+def test_a_recipe_changes_what_is_shown():
+    text = shown(command_help("train", ["experiment=quick/sr"], about=""))
+    assert text["task"].startswith("sr ")
+    assert text["scale"].startswith("2 ")
+    assert text["trainer.max_steps"].split()[0] != "200"
+    assert shown(command_help("train", ["experiment=quick/sr", "task=jpeg"], about=""))["task"].startswith("jpeg ")
+
+
+def test_groups_that_others_bring_are_shown():
+    text = shown(command_help("train", ["loss=charbonnier"], about=""))
+    assert text["loss"].startswith("charbonnier ")
+    assert text["module.loss.eps"].startswith("1e-3 ")
+
+
 def test_a_comment_is_inherited_from_the_file_that_is_changed():
     keys = read_keys(CONF_DIR / "task" / "sr.yaml")
     assert keys["module.scoring.crops"].default == '["${degradation.scale}"]'

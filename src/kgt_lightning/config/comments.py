@@ -11,6 +11,7 @@ CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[3] / "con
 """The configuration: inside an installed package, or beside src/ in a checkout."""
 
 
+_PACKAGE = "# @package "
 _OF_HYDRA = ("defaults", "hydra")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The fast one where PyYAML was built with it."""
@@ -38,11 +39,19 @@ def read_keys(file: Path) -> dict[str, Key]:
     Left out are the sections that Hydra keeps for itself, and what begins with an underscore.
     """
     lines = file.read_text().splitlines()
-    package = "" if _is_global(lines) else ".".join(file.relative_to(CONF_DIR).parts[:-1])
-    own = dict(_keys(_root(lines), lines, prefix=f"{package}." if package else ""))
-    based_on = [_base(file, entry) for entry, _ in _defaults(lines) if isinstance(entry, yaml.ScalarNode)]
-    inherited = {name: key for base in based_on if base is not None for name, key in read_keys(base).items()}
-    return merge(inherited, own)
+    section = package(file)
+    keys: dict[str, Key] = {}
+    for base in _bases(file, lines):
+        keys = merge(keys, read_keys(base))
+    return merge(keys, dict(_keys(_root(lines), lines, prefix=f"{section}." if section else "")))
+
+
+def package(file: Path) -> str:
+    """Section of the configuration that a file of conf/ fills; empty for the whole."""
+    for line in file.read_text().splitlines()[:2]:
+        if line.startswith(_PACKAGE):
+            return line.removeprefix(_PACKAGE).strip().replace("_global_", "")
+    return ".".join(_group(file))
 
 
 def merge(earlier: Mapping[str, Key], later: Mapping[str, Key]) -> dict[str, Key]:
@@ -55,9 +64,11 @@ def merge(earlier: Mapping[str, Key], later: Mapping[str, Key]) -> dict[str, Key
 
 
 def read_groups(file: Path) -> dict[str, Group]:
-    """Groups that a command's file composes, by their names."""
+    """Groups that a file composes, also by the files it is based on, by their names."""
     lines = file.read_text().splitlines()
-    groups = {}
+    groups: dict[str, Group] = {}
+    for base in _bases(file, lines):
+        groups |= read_groups(base)
     for entry, comment in _defaults(lines):
         if isinstance(entry, yaml.MappingNode):
             key, value = entry.value[0]
@@ -77,7 +88,7 @@ def head(file: Path) -> list[str]:
     for line in file.read_text().splitlines():
         if not line.startswith("#"):
             break
-        if not line.startswith(("# @package", "# yaml-language-server")):
+        if not line.startswith((_PACKAGE, "# yaml-language-server")):
             found.append(line.lstrip("# "))
     return found
 
@@ -137,10 +148,14 @@ def _above(lines: list[str], key: yaml.Node) -> str:
     return " ".join(line.strip("# ") for line in lines[start : key.start_mark.line]) if start > 0 else ""
 
 
-def _is_global(lines: list[str]) -> bool:
-    return any(line.startswith("# @package _global_") for line in lines[:3])
+def _bases(file: Path, lines: list[str]) -> Iterator[Path]:
+    """Files that a file is based on: named from the top, in the same folder, or in that of its group."""
+    for entry, _ in _defaults(lines):
+        if isinstance(entry, yaml.ScalarNode) and entry.value != "_self_":
+            name = f"{entry.value}.yaml"
+            folders = (CONF_DIR,) if name[0] == "/" else (file.parent, CONF_DIR.joinpath(*_group(file)[:1]))
+            yield from [folder / name.lstrip("/") for folder in folders if (folder / name.lstrip("/")).is_file()][:1]
 
 
-def _base(file: Path, entry: yaml.ScalarNode) -> Path | None:
-    """File that an entry of the defaults list names in the same folder."""
-    return None if entry.value == "_self_" else file.with_name(f"{entry.value}.yaml")
+def _group(file: Path) -> tuple[str, ...]:
+    return file.relative_to(CONF_DIR).parts[:-1]

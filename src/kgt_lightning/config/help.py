@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kgt_lightning.config.comments import CONF_DIR, Key, head, merge, options, read_groups, read_keys
+from kgt_lightning.config.comments import CONF_DIR, Key, head, merge, options, package, read_groups, read_keys
 
 NOT_READ = {
     "evaluate": (
@@ -24,6 +24,9 @@ NOT_READ = {
     "bench": ("module", "optim", "protocol", "run_dir"),
 }
 """Of the commands that compose files written for another one: keys that are composed, and change nothing here."""
+
+RECIPES = ("experiment", "debug")
+"""Groups whose files change the others."""
 
 _MISSING = "???"
 _OPTIONS = """\
@@ -45,29 +48,50 @@ def command_help(command: str, arguments: Sequence[str], *, about: str) -> str:
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     lines = [f"kgt {command}: {about}", "", f"usage: kgt {command} key=value ...", ""]
     lines += [f"  {line.replace('python -m kgt_lightning.', 'kgt ')}" for line in head(file)]
-    groups = {name: each for name, each in read_groups(file).items() if name not in NOT_READ.get(command, ())}
-    own = _read_here(command, read_keys(file))
-    # What the file changes of a group is shown with the group.
-    sections = {"keys": {key: each for key, each in own.items() if "." not in key or key.split(".")[0] not in groups}}
+    chosen = _chosen(file, given, not_read=NOT_READ.get(command, ()))
+    recipes = [path for group, (path, _) in chosen.items() if group in RECIPES and path.is_file()]
+    changed = read_keys(file)
+    for recipe in recipes:
+        changed = merge(changed, read_keys(recipe))
+    changed = _read_here(command, changed)
+    sections: dict[str, dict[str, Key]] = {}
     rows = []
-    for group, (default, comment) in groups.items():
-        choice = given.get(group, default)
-        names = options(group)
-        if names:
-            rows += _row(group, choice, "; ".join(filter(None, ["one of " + ", ".join(names), comment])))
-        chosen = CONF_DIR / group / f"{choice}.yaml"
-        if chosen.is_file() and group not in ("experiment", "debug"):
-            keys = _read_here(command, read_keys(chosen))
-            keys = merge(keys, {key: own[key] for key in keys if key in own})
-            title = f"{group}={choice}: {' '.join(head(chosen))}".rstrip(": ")
-            sections[title] = {key: each for key, each in keys.items() if key != group}
+    for group, (path, comment) in chosen.items():
+        name = path.relative_to(CONF_DIR / group).with_suffix("").as_posix()
+        if names := options(group):
+            rows += _row(group, name, "; ".join(filter(None, ["one of " + ", ".join(names), comment])))
+        if path.is_file() and path not in recipes:
+            keys = _read_here(command, read_keys(path))
+            title = f"{group}={name}: {' '.join(head(path))}".rstrip(": ")
+            sections[title] = merge(keys, {key: changed[key] for key in keys if key in changed})
     if rows:
         lines += ["", "groups: each names a file of conf/", *rows]
-    for title, keys in sections.items():
-        rows = [row for key, value in keys.items() for row in _key_row(key, value)]
+    composed = {*chosen, *(key for keys in sections.values() for key in keys)}
+    own = {key: each for key, each in changed.items() if key not in composed}
+    for title, keys in {"keys": own, **sections}.items():
+        rows = [row for key, each in keys.items() if key not in chosen for row in _key_row(key, each)]
         if rows:
             lines += ["", title, *rows]
     return "\n".join([*lines, "", "options", _OPTIONS])
+
+
+def _chosen(file: Path, given: Mapping[str, str], *, not_read: Sequence[str]) -> dict[str, tuple[Path, str]]:
+    """Groups that a command composes, each with its file and comment, those that other groups bring too."""
+    groups = {name: each for name, each in read_groups(file).items() if name not in not_read}
+    recipes = [CONF_DIR / name / f"{given[name]}.yaml" for name in RECIPES if name in groups and name in given]
+    choices = {name: each.choice for path in recipes if path.is_file() for name, each in read_groups(path).items()}
+    chosen: dict[str, tuple[Path, str]] = {}
+    left = list(groups.items())
+    while left:
+        name, group = left.pop(0)
+        choice = given.get(name) or choices.get(name) or group.choice
+        path = CONF_DIR / name / f"{choice}.yaml"
+        if path.is_file() and package(path).partition(".")[0] in not_read:
+            continue
+        chosen[name] = (path, group.comment)
+        if path.is_file() and name not in RECIPES:
+            left = [*read_groups(path).items(), *left]
+    return chosen
 
 
 def _read_here(command: str, keys: Mapping[str, Key]) -> dict[str, Key]:

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from kgt_lightning.config.extras import require
+
 _LOWER_IS_BETTER = ("gmsd", "multi_scale_gmsd", "mdsi")
 
 
@@ -88,7 +90,5 @@ class LPIPS:
 
 
 def _piq() -> ModuleType:
-    try:
-        return importlib.import_module("piq")
-    except ImportError as error:
-        raise ValueError(f"this metric needs piq: pip install 'kgt-lightning[metrics]' ({error})") from error
+    require("this metric", "metrics", "piq")
+    return importlib.import_module("piq")

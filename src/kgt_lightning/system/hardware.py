@@ -43,9 +43,10 @@ def hardware(device: torch.device, *, devices: int) -> str:
 def processor() -> str:
     """Name of the processor, with its vector extension."""
     if sys.platform == "linux":
+        capability = torch.backends.cpu.get_cpu_capability()
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
-                return line.split(":", 1)[1].strip() + (", AVX-512" if torch.cpu._is_avx512_supported() else "")
+                return line.split(":", 1)[1].strip() + (", AVX-512" if "AVX512" in capability else "")
     return platform.processor() or platform.machine()
 
 
