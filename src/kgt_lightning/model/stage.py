@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from kgt_lightning.model.feed_forward import make_ffn
 from kgt_lightning.ops import KeyGraph, build_key_graph, key_graph_attention, merge_windows, split_windows
 
 
@@ -27,6 +28,7 @@ class Stage(nn.Module):
         window: int,
         ffn_ratio: float,
         attention: str,
+        ffn: str = "linear",
         share_graph: bool = True,
         shifted: bool = False,
         checkpointing: bool = False,
@@ -37,7 +39,7 @@ class Stage(nn.Module):
         self.shifted = shifted
         self.checkpointing = checkpointing
         self.layers = nn.ModuleList(
-            Layer(width=width, heads=heads, window=window, ffn_ratio=ffn_ratio, attention=attention)
+            Layer(width=width, heads=heads, window=window, ffn_ratio=ffn_ratio, attention=attention, ffn=ffn)
             for _ in range(depth)
         )
         self.conv = nn.Conv2d(width, width, 3, padding=1)
@@ -52,8 +54,8 @@ class Stage(nn.Module):
 
         nodes_WNC = split_windows(inside, self.window)
         graph = build_key_graph(nodes_WNC, k)
-        if torch.is_grad_enabled() or nodes_WNC.device.type != "cpu":
-            nodes_WNC = self._through_layers(nodes_WNC, graph)
+        if torch.is_grad_enabled() or nodes_WNC.device.type != "cpu" or not self.layers[0].ffn.node_by_node:
+            nodes_WNC = self._through_layers(nodes_WNC, graph, (height, width))
         else:
             nodes_WNC = self._part_by_part(nodes_WNC, graph)
         inside = merge_windows(nodes_WNC, self.window, height, width)
@@ -62,14 +64,14 @@ class Stage(nn.Module):
         inside = inside[..., margin : margin + height, margin : margin + width]
         return features_BCHW + self.conv(inside)
 
-    def _through_layers(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
+    def _through_layers(self, nodes_WNC: Tensor, graph: KeyGraph, size: tuple[int, int]) -> Tensor:
         for i, layer in enumerate(self.layers):
             if i > 0 and not self.share_graph:
                 graph = build_key_graph(nodes_WNC, graph.k)
             if self.checkpointing and torch.is_grad_enabled():
-                nodes_WNC = checkpoint(layer, nodes_WNC, graph, use_reentrant=False)
+                nodes_WNC = checkpoint(layer, nodes_WNC, graph, size, use_reentrant=False)
             else:
-                nodes_WNC = layer(nodes_WNC, graph)
+                nodes_WNC = layer(nodes_WNC, graph, size)
         return nodes_WNC
 
     def _part_by_part(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
@@ -79,7 +81,7 @@ class Stage(nn.Module):
         """
         windows = max(1, self.NODES_AT_ONCE // nodes_WNC.shape[1])
         parts = [
-            self._through_layers(part, graph.windows(i * windows, (i + 1) * windows))
+            self._through_layers(part, graph.windows(i * windows, (i + 1) * windows), (0, 0))
             for i, part in enumerate(nodes_WNC.split(windows))
         ]
         return torch.cat(parts)
@@ -88,18 +90,17 @@ class Stage(nn.Module):
 class Layer(nn.Module):
     """x = x + KGA(LN(x), graph); x = x + FFN(LN(x)) (arXiv 2402.02634, section 3.3)."""
 
-    def __init__(self, *, width: int, heads: int, window: int, ffn_ratio: float, attention: str) -> None:
+    def __init__(self, *, width: int, heads: int, window: int, ffn_ratio: float, attention: str, ffn: str) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
         self.attention = KeyGraphAttention(width=width, heads=heads, window=window, implementation=attention)
         self.ffn_norm = nn.LayerNorm(width)
-        hidden = int(width * ffn_ratio)
-        self.ffn = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.ffn = make_ffn(ffn, width=width, hidden=int(width * ffn_ratio), window=window)
 
-    def forward(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
-        """Nodes of the same shape [W, N, C]."""
+    def forward(self, nodes_WNC: Tensor, graph: KeyGraph, size: tuple[int, int]) -> Tensor:
+        """Nodes of the same shape [W, N, C]; ``size`` is that of the features the windows make up."""
         nodes_WNC = nodes_WNC + self.attention(self.attention_norm(nodes_WNC), graph)
-        return nodes_WNC + self.ffn(self.ffn_norm(nodes_WNC))
+        return nodes_WNC + self.ffn(self.ffn_norm(nodes_WNC), size)
 
 
 class KeyGraphAttention(nn.Module):
