@@ -44,8 +44,8 @@ class ConvUShape(nn.Module):
         channels = [width, *widths]
         if not len(channels) == len(depths) == len(heads) == len(up_depths) + 1:
             raise ValueError(
-                f"widths={list(widths)}, depths={list(depths)}, up_depths={list(up_depths)} and heads={list(heads)} must"
-                f" name {len(channels) - 1}, {len(channels)}, {len(channels) - 1} and {len(channels)} levels"
+                f"model.layout.widths={list(widths)} makes {len(channels)} levels: depths={list(depths)} and"
+                f" heads={list(heads)} must name all of them, up_depths={list(up_depths)} all but the last"
             )
         if any(each % 4 for each in widths):
             raise ValueError(f"widths={list(widths)} must be multiples of 4: a level folds 2x2 nodes of the one above")

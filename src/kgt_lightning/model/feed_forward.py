@@ -3,8 +3,6 @@
 Shapes: B images, C channels, W windows, M window side, N = M*M nodes of a window.
 """
 
-from collections.abc import Callable
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,9 +18,9 @@ class LinearFFN(nn.Sequential):
     def __init__(self, *, width: int, hidden: int, window: int) -> None:
         super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, nodes_WNC: Tensor, size: tuple[int, int]) -> Tensor:
-        """Nodes of the same shape [W, N, C]; ``size`` is that of the features the windows make up."""
-        return super().forward(nodes_WNC)
+    def forward(self, input: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Nodes of the same shape [W, N, C]; the size of the features the windows make up makes no difference."""
+        return super().forward(input)
 
 
 class DepthwiseFFN(nn.Module):
@@ -81,7 +79,7 @@ class ConvFFN(nn.Module):
 
 FeedForward = LinearFFN | DepthwiseFFN | GatedFFN | ConvFFN
 
-FFNS: dict[str, Callable[..., FeedForward]] = {
+FFNS: dict[str, type[FeedForward]] = {
     "linear": LinearFFN,
     "depthwise": DepthwiseFFN,
     "gated": GatedFFN,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from kgt_lightning.model.feed_forward import make_ffn
+from kgt_lightning.model.feed_forward import FFNS, make_ffn
 from kgt_lightning.ops import KeyGraph, build_key_graph, key_graph_attention, merge_windows, split_windows
 
 
@@ -42,6 +42,7 @@ class Stage(nn.Module):
             Layer(width=width, heads=heads, window=window, ffn_ratio=ffn_ratio, attention=attention, ffn=ffn)
             for _ in range(depth)
         )
+        self.node_by_node = FFNS[ffn].node_by_node
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, features_BCHW: Tensor, k: int) -> Tensor:
@@ -54,7 +55,7 @@ class Stage(nn.Module):
 
         nodes_WNC = split_windows(inside, self.window)
         graph = build_key_graph(nodes_WNC, k)
-        if torch.is_grad_enabled() or nodes_WNC.device.type != "cpu" or not self.layers[0].ffn.node_by_node:
+        if torch.is_grad_enabled() or nodes_WNC.device.type != "cpu" or not self.node_by_node:
             nodes_WNC = self._through_layers(nodes_WNC, graph, (height, width))
         else:
             nodes_WNC = self._part_by_part(nodes_WNC, graph)
