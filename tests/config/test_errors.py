@@ -69,7 +69,7 @@ def check_answer(result, expected):
         ("trainer.max_steps=-1", "trainer.max_steps=-1 must be"),
         ("trainer.val_check_interval=0", "trainer.val_check_interval=0 must be"),
         ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0 must be"),
-        ("callbacks.ema.decay=2", "decay value 2"),
+        ("callbacks.ema.decay=2", r"decay=2 must lie in 0\.\.1"),
         ("callbacks.checkpoint.monitor=val/foo", "val/foo.*val/psnr"),
         ("seed=-1", "seed=-1 must be a whole number in 0"),
         ("seed=abc", "seed=abc must be a whole number"),
