@@ -27,6 +27,7 @@ def data(photo_root, tmp_path):
             "modulo": {"swinir": 1, "grl": 8},
             "patch": 16,
             "batch_size": 2,
+            "min_detail": 0,
             "workers": 0,
             "seed": 0,
             "validation_images": 8,

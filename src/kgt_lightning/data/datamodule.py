@@ -76,6 +76,8 @@ class RestorationData(lightning.LightningDataModule, ABC):
     """Whether gray files in a colour set are read as three equal channels, instead of being refused."""
     patch: int
     """Side of the clean training patches in pixels."""
+    min_detail: float
+    """Training patches that are flatter are drawn anew, see :class:`Patches`; 0 takes every patch."""
     batch_size: int
     """Patches of one step, over all devices and accumulated batches."""
     workers: int
@@ -101,7 +103,13 @@ class RestorationData(lightning.LightningDataModule, ABC):
             raise ValueError(f"data.channels={self.channels} must be 3 (colour) or 1 (gray)")
         if self.patch < 1 or self.patch % self.degradation.scale:
             raise ValueError(f"data.patch={self.patch} must be a positive multiple of scale={self.degradation.scale}")
-        at_least = {"batch_size": 1, "workers": 0, "validation_images": 1, "validation_size": self.degradation.scale}
+        at_least = {
+            "batch_size": 1,
+            "workers": 0,
+            "min_detail": 0,
+            "validation_images": 1,
+            "validation_size": self.degradation.scale,
+        }
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}={getattr(self, name)} must be at least {least}")
@@ -231,6 +239,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             channels=self.channels,
             patch=self.patch,
             grid=self.grid,
+            min_detail=self.min_detail,
             seed=self.seed,
             cache_dir=Path(self.cache_dir).expanduser(),
         )
