@@ -76,7 +76,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
     """Whether gray files in a colour set are read as three equal channels, instead of being refused."""
     patch: int
     """Side of the clean training patches in pixels."""
-    min_detail: float
+    min_detail: float = 0  # as in checkpoints of before there was a choice
     """Training patches that are flatter are drawn anew, see :class:`Patches`; 0 takes every patch."""
     batch_size: int
     """Patches of one step, over all devices and accumulated batches."""
