@@ -52,6 +52,13 @@ def test_validation_and_training_share_no_image(data):
         assert not {each.clean.fingerprint for each in train} & {each.clean.fingerprint for each in held_out}
 
 
+def test_training_photographs_can_be_left_out(data):
+    used = [each.listed for part in data(exclude=["BSD400/3.png"]).train_and_validation for each in part]
+    assert sorted(used) == [f"BSD400/{i}.png" for i in range(10) if i != 3]
+    with pytest.raises(ValueError, match="data.exclude names BSD400/3, which is not among the 10 training photographs"):
+        _ = data(exclude=["BSD400/3"]).train_and_validation
+
+
 def test_test_sets_are_named_by_folder_and_setting(data):
     assert names(data(sigma=[15, 50])) == ["CBSD68 sigma=15", "CBSD68 sigma=50"]
     assert names(data(channels=1)) == ["Set12 sigma=25", "BSD68 sigma=25"]

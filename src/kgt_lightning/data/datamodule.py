@@ -28,7 +28,7 @@ from kgt_lightning.data.image_sets import (
     paired_set,
     version,
 )
-from kgt_lightning.data.named_sets import held_out, named_sets
+from kgt_lightning.data.named_sets import held_out, named_sets, without
 from kgt_lightning.metrics.psnr_ssim import Protocol, check_protocol
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,8 @@ class RestorationData(lightning.LightningDataModule, ABC):
     """Folder of clean images of the same names."""
     train: Sequence[str] | None
     """Names of the folders below root to train on; None trains on nothing, for evaluation."""
+    exclude: Sequence[str] = ()  # as in checkpoints of before there was a choice
+    """Photographs of the training folders to leave out, such as BSD400/302003.jpg: they are in a test set too."""
     test: Sequence[str] | None
     """Names of the folders below root to test on; None takes what is held out of the user's own pairs, or of all of
     them where nothing is trained; without pairs the usual ones."""
@@ -177,7 +179,7 @@ class RestorationData(lightning.LightningDataModule, ABC):
             assert self.train is not None, "nothing to train on"
             sets = self._sets("train", self.train, BUNDLED_TRAIN)
             where = f"data.train={list(self.train)} below data_root={self.root}"
-        entries = [entry for each in sets for entry in each.entries]
+        entries = without([entry for each in sets for entry in each.entries], self.exclude)
         return held_out(entries, number=self.validation_images, where=where)
 
     @cached_property
