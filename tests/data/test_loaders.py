@@ -55,7 +55,9 @@ def test_validation_and_training_share_no_image(data):
 def test_training_photographs_can_be_left_out(data):
     used = [each.listed for part in data(exclude=["BSD400/3.png"]).train_and_validation for each in part]
     assert sorted(used) == [f"BSD400/{i}.png" for i in range(10) if i != 3]
-    with pytest.raises(ValueError, match="data.exclude names BSD400/3, which is not among the 10 training photographs"):
+    with pytest.raises(
+        ValueError, match=r"data\.exclude names BSD400/3, which is not among the 10 training photographs"
+    ):
         _ = data(exclude=["BSD400/3"]).train_and_validation
 
 

@@ -64,21 +64,21 @@ def smooth_ramps(images: int, *, channels: int, size: int) -> Tensor:
     return (0.5 + 0.4 * rise[:, None] + offsets).clamp(0, 1)
 
 
-def grid_power(error_BCHW: Tensor, period: int) -> float:
-    """Power of the error at this period and its harmonics, down or across, over that of the frequencies beside them.
+def grid_power(error: Tensor, period: int) -> float:
+    """Power of an error [B, C, H, W] at this period and its harmonics, over that of the frequencies beside them.
 
-    Each is a narrow band, since what nodes leave in noise is no even grid: it changes from place to place.
+    The larger of down and across. Each is a narrow band, since what nodes leave in noise is no even grid: it changes from place to place.
 
     Raises:
         ValueError: if a side is no multiple of the period, or too short to tell the bands apart.
 
     """
     ratios = []
-    for error in (error_BCHW, error_BCHW.transpose(-1, -2)):
-        length = error.shape[-1]
+    for along in (error, error.transpose(-1, -2)):
+        length = along.shape[-1]
         if length % period or length < 32 * period:
             raise ValueError(f"a side of {length} pixels must be a multiple of period={period}, at least 32 of them")
-        power = _power(error)
+        power = _power(along)
         at, beside = (
             torch.cat([power[_near(place, low, high, len(power))] for place in _harmonics(length, period)])
             for low, high in ((0, length // 64), (length // 32, length // 12))
@@ -87,7 +87,7 @@ def grid_power(error_BCHW: Tensor, period: int) -> float:
     return max(ratios)
 
 
-def border_step(error_BCHW: Tensor, window: int) -> float:
+def border_step(error: Tensor, window: int) -> float:
     """Mean absolute step of the error between the pixels on both sides of window borders, over that inside windows.
 
     Raises:
@@ -95,8 +95,8 @@ def border_step(error_BCHW: Tensor, window: int) -> float:
 
     """
     ratios = []
-    for error in (error_BCHW, error_BCHW.transpose(-1, -2)):
-        steps = error.diff(dim=-1).abs().mean((0, 1, 2))
+    for along in (error, error.transpose(-1, -2)):
+        steps = along.diff(dim=-1).abs().mean((0, 1, 2))
         if len(steps) < window:
             raise ValueError(f"no border of windows of {window} pixels lies inside {len(steps) + 1} pixels")
         at_border = torch.arange(1, len(steps) + 1) % window == 0
@@ -113,8 +113,8 @@ def _near(place: int, low: int, high: int, number: int) -> list[int]:
     return [each for each in range(1, number) if low <= abs(each - place) <= high]
 
 
-def _power(error_BCHW: Tensor) -> Tensor:
+def _power(error: Tensor) -> Tensor:
     """Mean power [W/2 + 1] of the rows by frequency, without their mean."""
-    rows = error_BCHW - error_BCHW.mean(-1, keepdim=True)
+    rows = error - error.mean(-1, keepdim=True)
     taper = torch.hann_window(rows.shape[-1], periodic=True, dtype=rows.dtype)
     return torch.fft.rfft(rows * taper).abs().square().mean((0, 1, 2))
