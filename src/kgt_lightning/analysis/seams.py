@@ -67,7 +67,7 @@ def smooth_ramps(images: int, *, channels: int, size: int) -> Tensor:
 def grid_power(error: Tensor, period: int) -> float:
     """Power of an error [B, C, H, W] at this period and its harmonics, over that of the frequencies beside them.
 
-    The larger of down and across. Each is a narrow band, since what nodes leave in noise is no even grid: it changes from place to place.
+    The larger of down and across. Each is a narrow band: what nodes leave in noise changes from place to place.
 
     Raises:
         ValueError: if a side is no multiple of the period, or too short to tell the bands apart.
