@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from kgt_lightning.key_graphs.capture import captured
+from kgt_lightning.analysis.key_graphs import captured
 from kgt_lightning.model import KGT, ConvUShape, ResidualHead, Restorer, Stage
 
 LEVELS = {"widths": [12, 16], "depths": [1, 1, 2], "up_depths": [1, 1], "heads": [0, 0, 2]}

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from kgt_lightning.averaging import EMA
 from kgt_lightning.train import train
+from kgt_lightning.training.averaging import EMA
 
 
 def test_the_decay_grows_with_the_step_up_to_the_one_that_is_set():
