@@ -19,7 +19,9 @@ def evaluated(trained, tmp_path):
     folder = tmp_path / "evaluated"
     folder.mkdir()
     mean = {"psnr": 21.0, "degraded_psnr": 20.5, "images": 3}
-    content = {"checkpoint": str(trained), "protocol": "as papers do", "means": {"CBSD68 sigma=25": mean}}
+    clean = {"psnr": 45.0, "degraded_psnr": float("inf"), "images": 3}
+    means = {"CBSD68 sigma=25": mean, "CBSD68 sigma=0": clean}
+    content = {"checkpoint": str(trained), "protocol": "as papers do", "means": means}
     (folder / "results.json").write_text(json.dumps(content))
     return folder
 
@@ -34,12 +36,14 @@ def test_a_run_becomes_a_model_with_a_card(trained, evaluated, photo_root, tmp_p
     assert card["training"]["data"] == [
         {"name": "BSD400", "images": 10, "licence": "non-commercial research and education (stated on its home page)"}
     ]
-    [score] = card["scores"]
+    score, clean = card["scores"]
+    assert clean["degraded_psnr"] is None
     assert (score["set"], score["psnr"], score["published"]["DnCNN"]) == ("CBSD68 sigma=25", 21.0, 31.24)
     assert all(value >= 0 for value in card["measures"].values())
     assert len(card["measures"]) == 7
     text = markdown.read_text()
     assert "| CBSD68 sigma=25 | 3 | 20.50 | 21.00 | DnCNN 31.24" in text
+    assert "| CBSD68 sigma=0 | 3 | clean | 45.00 |" in text
     assert "test images in the training data: none" in text
     assert str(photo_root) not in text + json_file.read_text(), "no path of this machine"
 

@@ -1,5 +1,6 @@
 """The card of a model: what a run's record and its evaluations say, and what only people know."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ def make_card(
             {
                 "set": test_set,
                 "protocol": each["protocol"],
-                **{key: round(value, 4) for key, value in mean.items()},
+                # A clean picture has no error: JSON knows no infinity.
+                **{key: round(value, 4) if math.isfinite(value) else None for key, value in mean.items()},
                 "published": _beside(record, config, test_set),
             }
             for each in results
@@ -137,8 +139,9 @@ def _beside(record: Mapping[str, Any], config: Mapping[str, Any], test_set: str)
 
 
 def _score(each: Mapping[str, Any]) -> str:
+    degraded = "clean" if each["degraded_psnr"] is None else f"{each['degraded_psnr']:.2f}"
     beside = ", ".join(f"{method} {value:.2f}" for method, value in each["published"].items())
-    return f"| {each['set']} | {each['images']:.0f} | {each['degraded_psnr']:.2f} | {each['psnr']:.2f} | {beside} |"
+    return f"| {each['set']} | {each['images']:.0f} | {degraded} | {each['psnr']:.2f} | {beside} |"
 
 
 def _listed(found: Sequence[str] | str) -> str:

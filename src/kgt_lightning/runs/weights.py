@@ -31,6 +31,7 @@ def write_weights(file: Path, *, state: Mapping[str, Tensor], config: Mapping[st
     # One entry: safetensors writes several in an order that changes from run to run.
     metadata = {ENTRY: json.dumps({"config": kept, "step": step}, sort_keys=True)}
     save_file({key: value.contiguous() for key, value in sorted(state.items())}, file, metadata=metadata)
+    file.chmod(0o644)  # safetensors lets none but the owner read it
 
 
 def read_weights(file: Path) -> dict[str, Any]:
