@@ -1,6 +1,5 @@
 """Every configuration that is shipped composes and builds what it names."""
 
-
 import pytest
 import torch
 from hydra.utils import instantiate

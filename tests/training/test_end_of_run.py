@@ -1,19 +1,14 @@
-import csv
 import logging
 
 import torch
 
+from kgt_lightning.runs.curves import read_curve
 from kgt_lightning.train import train
-
-
-def validated(folder):
-    with (folder / "val.csv").open(newline="") as stream:
-        return [int(row["step"]) for row in csv.DictReader(stream)]
 
 
 def test_the_last_step_is_validated_and_saved_after_it(tiny, tmp_path):
     train(tiny(tmp_path, "trainer.max_steps=5", "trainer.val_check_interval=2"))
-    assert validated(tmp_path) == [2, 4, 5]
+    assert list(read_curve(tmp_path, "val/psnr")) == [2, 4, 5]
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5
 
 

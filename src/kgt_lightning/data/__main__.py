@@ -1,5 +1,4 @@
-"""Command: image sets: list what is there, check a set for damage, find test images that leak into training sets,
-fetch photographs to train on.
+"""Command: image sets: list them, check one for damage, find test images in training sets, fetch photographs.
 
 python -m kgt_lightning.data list | check <name> | leak <train> <test> | fetch-debian
 """
