@@ -1,3 +1,20 @@
 """The Key-Graph Transformer for image restoration, as an open experiment platform."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kgt_lightning.runs.pretrained import Pretrained
+
 __version__ = "0.1.0"
+
+
+def pretrained(name: str) -> "Pretrained":
+    """A model that the package brings, such as ``denoise``: restored images in [0, 1] of degraded ones [B, C, H, W].
+
+    Raises:
+        ValueError: if there is none of this name.
+
+    """
+    from kgt_lightning.runs.pretrained import pretrained as load  # torch is imported when it is needed
+
+    return load(name)

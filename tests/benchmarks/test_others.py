@@ -79,6 +79,7 @@ def test_data_rows(tmp_path):
     options = {"root": None, "train": [], "test": None, "default_test": {3: []}, "channels": 3, "patch": 16, "seed": 0}
     options |= {"degraded": None, "clean": None, "repeat_gray": False, "protocol": "swinir", "modulo": {"swinir": 1}}
     options |= {"batch_size": 4, "validation_images": 1, "validation_size": 32, "cache_dir": str(tmp_path)}
+    options["min_detail"] = 0
     options |= {"degradation": GaussianNoise(sigma=25, test_sigma=None, protocol="swinir"), "test_gray": "gray"}
     make = partial(RestorationData, **options)
     rows = list(bench_data(make_data=make, workers=[0], batches=3))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from kgt_lightning.data.datasets import Patches, StepSampler, WholeImages
+from kgt_lightning.data.datasets import Patches, StepSampler, WholeImages, detail
 from kgt_lightning.data.image_sets import bundled_set, folder_set
 from kgt_lightning.degradations.noise import GaussianNoise
 
@@ -27,13 +27,14 @@ def whole(entries, *, degrade=None, scale=1, modulo=1, grid=1, largest=None):
 def patches(photo_root, tmp_path):
     entries = folder_set(photo_root / "BSD400", channels=3).entries
 
-    def make(patch=16, seed=0, sigma=0):
+    def make(patch=16, seed=0, sigma=0, min_detail=0):
         return Patches(
             entries=entries,
             degradation=noise(sigma),
             channels=3,
             patch=patch,
             grid=1,
+            min_detail=min_detail,
             seed=seed,
             cache_dir=tmp_path,
         )
@@ -48,6 +49,18 @@ def test_a_sample_is_the_same_whenever_asked_for(patches):
         assert torch.equal(ours, theirs)
     assert not torch.equal(first[7][1], first[8][1])
     assert not torch.equal(first[7][1], patches(seed=1, sigma=25)[7][1])
+
+
+def test_flat_patches_are_drawn_anew(patches):
+    every, chosen = patches(), patches(min_detail=4)
+    assert detail(np.array([[[0], [8]], [[2], [0]]], dtype=np.uint8)) == (2 + 8) / 2
+
+    def details(which):
+        return [detail((255 * which[i][1]).round().byte().permute(1, 2, 0).numpy()) for i in range(60)]
+
+    before, after = details(every), details(chosen)
+    assert sum(each < 4 for each in after) < sum(each < 4 for each in before) / 2
+    assert sum(a == b for a, b in zip(before, after, strict=True)) >= sum(each >= 4 for each in before)
 
 
 def test_patches_are_parts_of_images_in_all_eight_positions(patches, photo_root):

@@ -27,6 +27,7 @@ def data(photo_root, tmp_path):
             "modulo": {"swinir": 1, "grl": 8},
             "patch": 16,
             "batch_size": 2,
+            "min_detail": 0,
             "workers": 0,
             "seed": 0,
             "validation_images": 8,
@@ -51,6 +52,15 @@ def test_validation_and_training_share_no_image(data):
         train, held_out = data(validation_images=wanted).train_and_validation
         assert (len(train), len(held_out)) == (10 - expected, expected)
         assert not {each.clean.fingerprint for each in train} & {each.clean.fingerprint for each in held_out}
+
+
+def test_training_photographs_can_be_left_out(data):
+    used = [each.listed for part in data(exclude=["BSD400/3.png"]).train_and_validation for each in part]
+    assert sorted(used) == [f"BSD400/{i}.png" for i in range(10) if i != 3]
+    with pytest.raises(
+        ValueError, match=r"data\.exclude names BSD400/3, which is not among the 10 training photographs"
+    ):
+        _ = data(exclude=["BSD400/3"]).train_and_validation
 
 
 def test_test_sets_are_named_by_folder_and_setting(data):

@@ -1,1 +1,1 @@
-"""What a trained model looks at: its Key-Graphs, and the pixels that influence a restored one."""
+"""What a trained model looks at: its Key-Graphs, the pixels that influence a restored one, and what it leaves there."""

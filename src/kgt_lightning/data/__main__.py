@@ -1,6 +1,6 @@
-"""Command: image sets: list what is there, check a set for damage, find test images that leak into training sets.
+"""Command: image sets: list them, check one for damage, find test images in training sets, fetch photographs.
 
-python -m kgt_lightning.data list | check <name> | leak <train> <test>
+python -m kgt_lightning.data list | check <name> | leak <train> <test> | fetch-debian
 """
 
 import argparse
@@ -33,6 +33,8 @@ def main() -> None:
             code = _list(catalogue, root, as_json=arguments.json)
         elif arguments.command == "check":
             code = _check(find(arguments.name, catalogue), root)
+        elif arguments.command == "fetch-debian":
+            code = _fetch_debian(root)
         else:
             code = _leak(arguments.train, arguments.test, catalogue, root)
     except (ValueError, OSError) as error:
@@ -51,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="all fields, for programs")
     checking = commands.add_parser("check", parents=[common], help="decode every file of a set; name what is wrong")
     checking.add_argument("name", help="of the set, as in the list")
+    commands.add_parser(
+        "fetch-debian", parents=[common], help="46 photographs that Debian packages as wallpapers, under free licences"
+    )
     leaking = commands.add_parser("leak", parents=[common], help="name the test images that occur in training sets")
     leaking.add_argument("train", help="folders below the root, or paths; several with commas")
     leaking.add_argument("test", help="the same")
@@ -95,6 +100,20 @@ def _check(data_set: DataSet, root: Path | None) -> int:
         _say(f"{fault.kind:10} {fault.name}: {fault.what}")
     _say(f"{data_set.name}: {number} of {data_set.images} images, {len(faults) or 'nothing'} wrong")
     return int(bool(faults))
+
+
+def _fetch_debian(root: Path | None) -> int:
+    if root is None:
+        raise ValueError("where to put the photographs is not known: give --root=<folder> or set KGT_DATA")
+    # Pillow is imported where it is needed: the list of sets is shown at once.
+    from kgt_lightning.data.debian import FOLDERS, fetch_debian, listed_photos
+
+    photos = listed_photos()
+    written = fetch_debian(root, photos=photos)
+    _say(
+        f"{written} of {len(photos)} photographs written below {root}: {', '.join(FOLDERS.values())}; see LICENCES.csv"
+    )
+    return 0
 
 
 def _leak(train: str, test: str, catalogue: Mapping[str, DataSet], root: Path | None) -> int:

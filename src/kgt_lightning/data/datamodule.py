@@ -27,7 +27,7 @@ from kgt_lightning.data.image_sets import (
     paired_set,
     version,
 )
-from kgt_lightning.data.named_sets import held_out, named_sets
+from kgt_lightning.data.named_sets import held_out, named_sets, without
 from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.images.color import gray, luma
 from kgt_lightning.images.files import read_shape
@@ -70,6 +70,8 @@ class RestorationData(lightning.LightningDataModule):
     """Folder of clean images of the same names."""
     train: Sequence[str] | None
     """Names of the folders below root to train on; None trains on nothing, for evaluation."""
+    exclude: Sequence[str] = ()  # as in checkpoints of before there was a choice
+    """Photographs of the training folders to leave out, such as BSD400/302003.jpg: they are in a test set too."""
     test: Sequence[str] | None
     """Names of the folders below root to test on; None takes what is held out of the user's own pairs, or of all of
     them where nothing is trained; without pairs the usual ones."""
@@ -83,6 +85,8 @@ class RestorationData(lightning.LightningDataModule):
     """How colour files of test sets become gray: full-range, or as MATLAB's Y, rounded to 8 bits."""
     patch: int
     """Side of the clean training patches in pixels."""
+    min_detail: float = 0  # as in checkpoints of before there was a choice
+    """Training patches that are flatter are drawn anew, see :class:`Patches`; 0 takes every patch."""
     batch_size: int
     """Patches of one step, over all devices and accumulated batches."""
     workers: int
@@ -113,7 +117,13 @@ class RestorationData(lightning.LightningDataModule):
             raise ValueError(f"data.channels={self.channels} must be {known}: {name} takes no other images")
         if self.patch < 1 or self.patch % self.degradation.scale:
             raise ValueError(f"data.patch={self.patch} must be a positive multiple of scale={self.degradation.scale}")
-        at_least = {"batch_size": 1, "workers": 0, "validation_images": 1, "validation_size": self.degradation.scale}
+        at_least = {
+            "batch_size": 1,
+            "workers": 0,
+            "min_detail": 0,
+            "validation_images": 1,
+            "validation_size": self.degradation.scale,
+        }
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}={getattr(self, name)} must be at least {least}")
@@ -182,7 +192,7 @@ class RestorationData(lightning.LightningDataModule):
             assert self.train is not None, "nothing to train on"
             sets = self._sets("train", self.train, BUNDLED_TRAIN)
             where = f"data.train={list(self.train)} below data_root={self.root}"
-        entries = [entry for each in sets for entry in each.entries]
+        entries = without([entry for each in sets for entry in each.entries], self.exclude)
         return held_out(entries, number=self.validation_images, where=where)
 
     @cached_property
@@ -244,6 +254,7 @@ class RestorationData(lightning.LightningDataModule):
             channels=self.channels,
             patch=self.patch,
             grid=self.degradation.grid,
+            min_detail=self.min_detail,
             seed=self.seed,
             cache_dir=Path(self.cache_dir).expanduser(),
         )

@@ -49,6 +49,8 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
         patch: side of the clean patch in pixels; smaller images are mirrored at their edges.
         grid: patches of given degraded images begin at multiples of it. Above 1 they are not laid in other positions:
             a mosaic that is turned, or mirrored, has another pattern.
+        min_detail: mean absolute step between neighbouring pixels in 8-bit values, below which a clean patch is drawn
+            anew, at most 3 times: skies teach little. Patches with a degraded image of their own are all taken.
         seed: of everything random.
         cache_dir: where the decoded images are kept.
 
@@ -58,6 +60,8 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
 
     """
 
+    REDRAWS = 3
+
     def __init__(
         self,
         *,
@@ -66,6 +70,7 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
         channels: int,
         patch: int,
         grid: int,
+        min_detail: float,
         seed: int,
         cache_dir: Path,
     ) -> None:
@@ -82,9 +87,11 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
         self.number = len(entries)
         places = iter(range(self.number, len(sources)))
         self.degraded_at = [None if each.degraded is None else next(places) for each in entries]
+        self.degradable = [i for i, at in enumerate(self.degraded_at) if at is None]
         self.degradation = degradation
         self.patch = patch
         self.grid = grid
+        self.min_detail = min_detail
         self.seed = seed
 
     def __getitem__(self, sample: int) -> tuple[Tensor, Tensor]:
@@ -103,11 +110,29 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
                 _dihedral(_square(degraded, top, left, side), turn),
                 _dihedral(_square(clean, top * scale, left * scale, self.patch), turn),
             )
-        top, left = (int(rng.integers(max(length - self.patch, 0) + 1)) for length in clean.shape[:2])
+        top, left = self._corner(clean, rng)
+        for _ in range(self.REDRAWS if self.min_detail else 0):
+            if detail(_square(clean, top, left, self.patch)) >= self.min_detail:
+                break
+            clean = self.pixels[int(rng.choice(self.degradable))]
+            top, left = self._corner(clean, rng)
         context = self.degradation.context
         square = _square(clean, top - context, left - context, self.patch + 2 * context)
         around = _dihedral(square, rng.random(3) < 0.5)
         return _inner(self.degradation(around, rng), context // scale), _inner(around, context)
+
+    def _corner(self, clean: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
+        top, left = (int(rng.integers(max(length - self.patch, 0) + 1)) for length in clean.shape[:2])
+        return top, left
+
+
+def detail(pixels: np.ndarray) -> float:
+    """Mean absolute step between neighbouring pixels [H, W, C], down and across, in their own unit.
+
+    Every second column and row is looked at: enough to tell a sky from a wood.
+    """
+    steps = [np.diff(pixels[:, ::2].astype(np.int16), axis=0), np.diff(pixels[::2].astype(np.int16), axis=1)]
+    return float(sum(np.abs(each).mean() for each in steps)) / 2
 
 
 def _square(pixels: np.ndarray, top: int, left: int, side: int) -> np.ndarray:

@@ -37,6 +37,22 @@ def named_sets(names: Sequence[str], *, root: str, key: str, read: Callable[[Pat
     return [read(folder / name) for name in names]
 
 
+def without(entries: Sequence[ImageEntry], names: Sequence[str]) -> list[ImageEntry]:
+    """The images but for those listed under these names.
+
+    Raises:
+        ValueError: if there is none of such a name, which may be a mistake that lets a test image in.
+
+    """
+    listed = {each.listed for each in entries}
+    if missing := [name for name in names if name not in listed]:
+        raise ValueError(
+            f"data.exclude names {', '.join(missing)}, which is not among the {len(listed)} training photographs:"
+            f" write folder, path and suffix, as {entries[0].listed}"
+        )
+    return [each for each in entries if each.listed not in names]
+
+
 def held_out(
     entries: Sequence[ImageEntry], *, number: int, where: str
 ) -> tuple[tuple[ImageEntry, ...], tuple[ImageEntry, ...]]:

@@ -1,6 +1,7 @@
 """The Key-Graph Transformer in plain PyTorch: backbone, layouts and heads."""
 
 from kgt_lightning.model.backbone import Backbone
+from kgt_lightning.model.conv_ushape import ConvUShape
 from kgt_lightning.model.heads import HeadFactory, PixelShuffleHead, ResidualHead
 from kgt_lightning.model.kgt import KGT, Restorer
 from kgt_lightning.model.layouts import Columnar, UShape
@@ -10,6 +11,7 @@ __all__ = [
     "KGT",
     "Backbone",
     "Columnar",
+    "ConvUShape",
     "HeadFactory",
     "KeyGraphAttention",
     "PixelShuffleHead",

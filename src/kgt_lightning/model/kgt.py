@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from kgt_lightning.model.backbone import Backbone
+from kgt_lightning.model.conv_ushape import ConvUShape
 from kgt_lightning.model.layouts import Columnar, UShape
 from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.model.stage import KeyGraphAttention, MixerFactory, Stage
@@ -15,7 +16,7 @@ from kgt_lightning.model.stage import KeyGraphAttention, MixerFactory, Stage
 class LayoutFactory(Protocol):
     """Wires stages; the depths and heads of a preset are bound before."""
 
-    def __call__(self, *, stage: partial[Stage], width: int, shift: bool) -> Columnar | UShape:
+    def __call__(self, *, stage: partial[Stage], width: int, shift: bool) -> Columnar | UShape | ConvUShape:
         """The layout, its stages made by ``stage``."""
         ...
 
@@ -26,11 +27,12 @@ class KGT(nn.Module):
     Args:
         channels: of the image.
         width: channels of the features.
-        layout: wires the stages, :class:`Columnar` or :class:`UShape`.
+        layout: wires the stages, :class:`Columnar`, :class:`UShape` or :class:`ConvUShape`.
         window: side of the windows in nodes.
         k: neighbours of each node, 1..window*window; can be set anew at any time.
         train_k: values one of which is drawn for every training step ("random top-k"); None trains with k.
         stride: pixels a node is wide: the stem folds stride x stride pixels into one node.
+        ffn: feed-forward network of a layer: linear, depthwise, gated or conv, see :data:`FFNS`.
         ffn_ratio: hidden width of the feed-forward network over its width.
         share_graph: builds the Key-Graph once for all layers of a stage, instead of from the input of each layer.
         shift: moves the windows by half their side in every second stage.
@@ -61,6 +63,7 @@ class KGT(nn.Module):
         attention: str,
         checkpointing: bool,
         compile: bool,
+        ffn: str = "linear",  # as all checkpoints before there was a choice
     ) -> None:
         super().__init__()
         self.channels = channels
@@ -73,6 +76,7 @@ class KGT(nn.Module):
         stage = partial(
             Stage,
             window=window,
+            ffn=ffn,
             ffn_ratio=ffn_ratio,
             mixer=mixer or partial(KeyGraphAttention, implementation=attention),
             share_graph=share_graph,

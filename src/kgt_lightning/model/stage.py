@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from kgt_lightning.model.feed_forward import FFNS, make_ffn
 from kgt_lightning.ops import KeyGraph, build_key_graph, key_graph_attention, merge_windows, split_windows
 
 
@@ -39,6 +40,7 @@ class Stage(nn.Module):
         window: int,
         ffn_ratio: float,
         mixer: MixerFactory,
+        ffn: str = "linear",
         share_graph: bool = True,
         shifted: bool = False,
         checkpointing: bool = False,
@@ -49,8 +51,10 @@ class Stage(nn.Module):
         self.shifted = shifted
         self.checkpointing = checkpointing
         self.layers = nn.ModuleList(
-            Layer(width=width, heads=heads, window=window, ffn_ratio=ffn_ratio, mixer=mixer) for _ in range(depth)
+            Layer(width=width, heads=heads, window=window, ffn_ratio=ffn_ratio, mixer=mixer, ffn=ffn)
+            for _ in range(depth)
         )
+        self.node_by_node = FFNS[ffn].node_by_node
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, features_BCHW: Tensor, k: int) -> Tensor:
@@ -63,8 +67,8 @@ class Stage(nn.Module):
 
         nodes_WNC = split_windows(inside, self.window)
         graph = build_key_graph(nodes_WNC, k)
-        if torch.is_grad_enabled() or nodes_WNC.device.type != "cpu":
-            nodes_WNC = self._through_layers(nodes_WNC, graph)
+        if torch.is_grad_enabled() or nodes_WNC.device.type != "cpu" or not self.node_by_node:
+            nodes_WNC = self._through_layers(nodes_WNC, graph, (height, width))
         else:
             nodes_WNC = self._part_by_part(nodes_WNC, graph)
         inside = merge_windows(nodes_WNC, self.window, height, width)
@@ -73,14 +77,14 @@ class Stage(nn.Module):
         inside = inside[..., margin : margin + height, margin : margin + width]
         return features_BCHW + self.conv(inside)
 
-    def _through_layers(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
+    def _through_layers(self, nodes_WNC: Tensor, graph: KeyGraph, size: tuple[int, int]) -> Tensor:
         for i, layer in enumerate(self.layers):
             if i > 0 and not self.share_graph:
                 graph = build_key_graph(nodes_WNC, graph.k)
             if self.checkpointing and torch.is_grad_enabled():
-                nodes_WNC = checkpoint(layer, nodes_WNC, graph, use_reentrant=False)
+                nodes_WNC = checkpoint(layer, nodes_WNC, graph, size, use_reentrant=False)
             else:
-                nodes_WNC = layer(nodes_WNC, graph)
+                nodes_WNC = layer(nodes_WNC, graph, size)
         return nodes_WNC
 
     def _part_by_part(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
@@ -90,7 +94,7 @@ class Stage(nn.Module):
         """
         windows = max(1, self.NODES_AT_ONCE // nodes_WNC.shape[1])
         parts = [
-            self._through_layers(part, graph.windows(i * windows, (i + 1) * windows))
+            self._through_layers(part, graph.windows(i * windows, (i + 1) * windows), (0, 0))
             for i, part in enumerate(nodes_WNC.split(windows))
         ]
         return torch.cat(parts)
@@ -99,18 +103,17 @@ class Stage(nn.Module):
 class Layer(nn.Module):
     """x = x + KGA(LN(x), graph); x = x + FFN(LN(x)) (arXiv 2402.02634, section 3.3)."""
 
-    def __init__(self, *, width: int, heads: int, window: int, ffn_ratio: float, mixer: MixerFactory) -> None:
+    def __init__(self, *, width: int, heads: int, window: int, ffn_ratio: float, mixer: MixerFactory, ffn: str) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
         self.attention = mixer(width=width, heads=heads, window=window)
         self.ffn_norm = nn.LayerNorm(width)
-        hidden = int(width * ffn_ratio)
-        self.ffn = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.ffn = make_ffn(ffn, width=width, hidden=int(width * ffn_ratio), window=window)
 
-    def forward(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
-        """Nodes of the same shape [W, N, C]."""
+    def forward(self, nodes_WNC: Tensor, graph: KeyGraph, size: tuple[int, int]) -> Tensor:
+        """Nodes of the same shape [W, N, C]; ``size`` is that of the features the windows make up."""
         nodes_WNC = nodes_WNC + self.attention(self.attention_norm(nodes_WNC), graph)
-        return nodes_WNC + self.ffn(self.ffn_norm(nodes_WNC))
+        return nodes_WNC + self.ffn(self.ffn_norm(nodes_WNC), size)
 
 
 class KeyGraphAttention(nn.Module):

@@ -10,8 +10,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kgt_lightning.config.schema import check_types
+from kgt_lightning.models import NAMES as MODEL_NAMES
+from kgt_lightning.models import model_file
 from kgt_lightning.runs.trust import PACKAGE, check_target, check_trust
 from kgt_lightning.runs.upgrade import upgrade
+from kgt_lightning.runs.weights import read_weights
 from kgt_lightning.training.module import RestorationModule
 
 INSTANTIATED = ("model", "degradation", "module", "data")
@@ -135,18 +138,24 @@ def read_checkpoint(path: str | Path, *, key: str = "checkpoint") -> Checkpoint:
     For its weights and settings. Objects are made from what :func:`load_checkpoint` gives.
 
     Args:
-        path: of the file.
+        path: of the file, or the name of a model that the package brings.
         key: that names it in the configuration, for errors.
 
     Raises:
         ValueError: if the file is missing, damaged, or carries no configuration that is resolved.
 
     """
-    path = Path(path).expanduser()
+    path = model_file(str(path)) if str(path) in MODEL_NAMES else Path(path).expanduser()
     if not path.is_file():
-        raise ValueError(f"{key}={path} does not exist: name a .ckpt file, as below outputs/<task>/<run>/checkpoints")
+        raise ValueError(
+            f"{key}={path} does not exist: name a .ckpt file, as below outputs/<task>/<run>/checkpoints, or one of the"
+            f" package's own models: {', '.join(MODEL_NAMES)}"
+        )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            content = read_weights(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     # of other files the unpickler raises nearly anything
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -159,6 +168,8 @@ def read_checkpoint(path: str | Path, *, key: str = "checkpoint") -> Checkpoint:
     ):
         raise ValueError(f"{key}={path} carries no configuration: it was not written by {PACKAGE}.train")
     config = upgrade({name: _with_new_names(value) for name, value in config.items()})
+    if "degradation" not in config:
+        raise ValueError(f"{key}={path} carries no degradation: its task is of an earlier version that is not known")
     for name, value in _leaves({section: config[section] for section in INSTANTIATED}):
         # It was resolved when it was saved; what would be looked up now could become a target.
         if isinstance(value, str) and "${" in value:

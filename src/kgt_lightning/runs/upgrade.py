@@ -26,7 +26,7 @@ def upgrade(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration in today's structure; one that has it already, or a task of the user's own, as it is."""
     model = config["model"]
     if isinstance(model, Mapping) and model.get("_target_") == "kgt_lightning.model.KGT":
-        model = {"mixer": None, **model}
+        model = {"mixer": None, "ffn": "linear", **model}
         config = {**config, "model": model, "module": {**config["module"], "backbone": model}}
     task = str(config["data"].get("_target_", "")).rpartition(".")[2]
     if "degradation" in config or task not in _DEGRADATIONS:

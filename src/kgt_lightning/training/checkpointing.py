@@ -151,4 +151,5 @@ class LastCheckpoint(Checkpoint):
 def _is_validated(trainer: lightning.Trainer) -> bool:
     """Whether a validation follows the training batch that has just ended."""
     every = trainer.val_check_batch
-    return trainer.enable_validation and every is not None and (trainer.fit_loop.total_batch_idx + 1) % every == 0
+    due = every is not None and (trainer.fit_loop.total_batch_idx + 1) % every == 0
+    return trainer.enable_validation and (due or trainer.should_stop)

@@ -19,3 +19,12 @@ class Charbonnier:
     def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:
         """Loss of a batch, both [B, C, H, W]."""
         return ((restored - clean).square() + self.eps**2).sqrt().mean()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegativePSNR:
+    """Mean over images of 10 log10(mse + 1e-6), so that every image weighs the same (arXiv 2204.04676)."""
+
+    def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:
+        """Loss of a batch in dB, both [B, C, H, W]."""
+        return 10 * ((restored - clean).square().mean((1, 2, 3)) + 1e-6).log10().mean()

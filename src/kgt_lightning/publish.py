@@ -1,0 +1,148 @@
+"""Command: a finished run as a model of the package: its weights, and a card from its record and its evaluations.
+
+python -m kgt_lightning.publish outputs/denoise/run denoise outputs/evaluate/cbsd68 outputs/evaluate/set14 --root sets
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from kgt_lightning.analysis.harmless import measure_harm
+from kgt_lightning.analysis.seams import measure_seams
+from kgt_lightning.data.audit.leak import leaks
+from kgt_lightning.data.catalogue import find, members, read_catalogue
+from kgt_lightning.models import model_file
+from kgt_lightning.runs.card import as_markdown, make_card
+from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
+from kgt_lightning.runs.record import read_record
+from kgt_lightning.runs.weights import write_weights
+from kgt_lightning.system.files import write_atomic
+
+LARGEST = 2_500_000
+"""Bytes that the weights of a model of the package may take."""
+
+
+def publish(run: Path, name: str, evaluations: Sequence[Path], *, root: Path, folder: Path) -> list[Path]:
+    """Files that were written into the folder: weights, card as JSON, card as Markdown.
+
+    Args:
+        run: folder of a finished training.
+        name: of the model.
+        evaluations: folders of evaluations of this run's best checkpoint.
+        root: folder of the image sets, to look for test images among those that were trained on.
+        folder: to write into.
+
+    Raises:
+        ValueError: if the run or an evaluation is missing or of another checkpoint, or the weights are too large.
+
+    """
+    record = read_record(run)
+    if record is None:
+        raise ValueError(f"{run} holds no run.json: name the folder of a training")
+    checkpoint = load_checkpoint(run / "checkpoints" / "best.ckpt")
+    results = [_results(each, checkpoint) for each in evaluations]
+    config: Any = OmegaConf.to_container(checkpoint.config)
+    weights, json_file, markdown = (folder / f"{name}.{suffix}" for suffix in ("safetensors", "json", "md"))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_weights(weights, state=checkpoint.state, config=config, step=checkpoint.step)
+    content = weights.read_bytes()
+    if len(content) > LARGEST:
+        weights.unlink()
+        raise ValueError(f"the weights take {len(content)} bytes, more than the {LARGEST} of a model of the package")
+    tested = list(dict.fromkeys(test_set.partition(" ")[0] for each in results for test_set in each["means"]))
+    card = make_card(
+        name,
+        record=record,
+        steps=checkpoint.step,
+        weights={"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()},
+        data=_trained_on(config["data"]["train"], root),
+        leaks=_leaks(config["data"], tested, root),
+        results=results,
+        measures=_measures(checkpoint, config["data"]["channels"]),
+    )
+    write_atomic(json_file, json.dumps(card, indent=2) + "\n")
+    write_atomic(markdown, as_markdown(card))
+    return [weights, json_file, markdown]
+
+
+def _results(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    file = folder / "results.json"
+    if not file.is_file():
+        raise ValueError(f"{folder} holds no results.json: name the folder of an evaluation")
+    results: dict[str, Any] = json.loads(file.read_text())
+    if Path(results["checkpoint"]).resolve() != checkpoint.path.resolve():
+        raise ValueError(f"{folder} is an evaluation of {results['checkpoint']}, not of {checkpoint.path}")
+    return results
+
+
+def _trained_on(names: Sequence[str], root: Path) -> list[dict[str, Any]]:
+    catalogue = read_catalogue()
+    return [
+        {
+            "name": name,
+            "images": len(members(catalogue.get(name), root / name).entries),
+            "licence": find(name, catalogue).licence,
+        }
+        for name in names
+    ]
+
+
+def _leaks(data: dict[str, Any], tested: Sequence[str], root: Path) -> list[str]:
+    """Test images that occur among those that were trained on, in words."""
+    catalogue = read_catalogue()
+    train, test = (
+        [file for name in names for file in members(catalogue.get(name), root / name).entries.values()]
+        for names in (data["train"], tested)
+    )
+    kept = [file for file in train if file.relative_to(root).as_posix() not in (data.get("exclude") or [])]
+    return [f"{each.test.relative_to(root)} is {each.train.relative_to(root)}" for each in leaks(kept, test)]
+
+
+def _measures(checkpoint: Checkpoint, channels: int) -> dict[str, float]:
+    """Patterns and harm, of models whose image keeps its size."""
+    module = checkpoint.module()
+    if module.network.scale != 1 or module.degraded_channels != channels:
+        return {}
+    seams = measure_seams(module, channels=channels, sigma=25)
+    harm = asdict(measure_harm(module, channels=channels))
+    found = {f"power at a period of {each} pixels over that beside it": value for each, value in seams.grid.items()}
+    found |= {f"step at borders of {each} pixels over that inside": value for each, value in seams.border.items()}
+    found |= {f"harm to clean pictures, {each.replace('_', ' ')}, in 8-bit values": v for each, v in harm.items()}
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Parser of the arguments."""
+    arguments = argparse.ArgumentParser(prog="python -m kgt_lightning.publish", description=__doc__)
+    arguments.add_argument("run", type=Path, help="folder of a finished training")
+    arguments.add_argument("name", help="of the model, as in kgt_lightning/models/about.yaml")
+    arguments.add_argument("evaluations", type=Path, nargs="+", help="folders of evaluations of its best checkpoint")
+    arguments.add_argument("--root", type=Path, required=True, help="folder of the image sets")
+    arguments.add_argument("--output", type=Path, help="folder to write into, by default that of the package's models")
+    return arguments
+
+
+def main() -> None:
+    """Command-line entry; a mistake ends in one line and exit code 2."""
+    given = parser().parse_args()
+    torch.manual_seed(0)
+    try:
+        folder = given.output or model_file(given.name).parent
+        written = publish(given.run, given.name, given.evaluations, root=given.root.resolve(), folder=folder)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    for file in written:
+        print(file)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

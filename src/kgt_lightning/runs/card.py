@@ -1,0 +1,148 @@
+"""The card of a model: what a run's record and its evaluations say, and what only people know."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from kgt_lightning.metrics.published import published
+
+ABOUT = Path(__file__).parents[1] / "models" / "about.yaml"
+
+
+def make_card(
+    name: str,
+    *,
+    record: Mapping[str, Any],
+    steps: int,
+    weights: Mapping[str, Any],
+    data: Sequence[Mapping[str, Any]],
+    leaks: Sequence[str],
+    results: Sequence[Mapping[str, Any]],
+    measures: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything the card says, in the order it says it.
+
+    Args:
+        name: of the model; ``about.yaml`` holds its title, use and limits.
+        record: run.json of the training.
+        steps: that the weights were trained for.
+        weights: what is known of the file: ``bytes`` and ``sha256``.
+        data: for each set that was trained on its name, number of images and licence.
+        leaks: test images that are among the training images, in words.
+        results: results.json of each evaluation of these weights.
+        measures: further numbers, such as those of seams and harm.
+
+    Raises:
+        ValueError: if nothing is written about the model, or it was not trained to its end.
+
+    """
+    about: Any = OmegaConf.to_container(OmegaConf.load(ABOUT))
+    if name not in about:
+        raise ValueError(f"{ABOUT.name} says nothing about {name}: it knows {', '.join(about)}")
+    if record["status"] != "finished":
+        raise ValueError(f"the run is {record['status']}: resume it, or name one that is finished")
+    config = record["config"]
+    shaping = [each for each in record["overrides"] if not each.startswith(PLACES)]
+    return {
+        "name": name,
+        **about[name],
+        "task": record["task"],
+        "version": record["version"],
+        "channels": config["data"]["channels"],
+        "scale": config["module"]["scale"],
+        "parameters": record["parameters"],
+        "flops_256": record["flops"],
+        **weights,
+        "training": {
+            "recipe": f"kgt_lightning.train {' '.join(shaping)}",
+            "commit": record["commit"],
+            "steps": steps,
+            "hours": round(record["seconds"] / 3600, 2),
+            "hardware": record["hardware"],
+            "data": list(data),
+            "excluded": list(config["data"].get("exclude") or []),
+            "test images in the training data": list(leaks) or "none",
+        },
+        "scores": [
+            {
+                "set": test_set,
+                "protocol": each["protocol"],
+                # A clean picture has no error: JSON knows no infinity.
+                **{key: round(value, 4) if math.isfinite(value) else None for key, value in mean.items()},
+                "published": _beside(record, config, test_set),
+            }
+            for each in results
+            for test_set, mean in each["means"].items()
+        ],
+        "measures": dict(measures),
+    }
+
+
+PLACES = ("data_root=", "data.cache_dir=", "hydra.", "resume=", "callbacks.progress", "++trainer.enable_progress_bar")
+"""Arguments that say where things lie or what is shown; they are no part of the recipe."""
+
+
+def as_markdown(card: Mapping[str, Any]) -> str:
+    """The card for people."""
+    training = card["training"]
+    lines = [
+        f"# {card['name']}: {card['title']}",
+        "",
+        card["use"],
+        "",
+        f"{card['parameters'] / 1e6:.2f} million parameters, {card['flops_256'] / 256**2 / 1e3:.0f} thousand operations"
+        f" a pixel, {card['bytes'] / 1e6:.2f} MB, SHA-256 `{card['sha256']}`.",
+        "",
+        "## Scores",
+        "",
+        "| set | images | degraded dB | restored dB | published, blind |",
+        "|---|---|---|---|---|",
+        *(_score(each) for each in card["scores"]),
+        "",
+        *(f"- {protocol}" for protocol in dict.fromkeys(each["protocol"] for each in card["scores"])),
+        "",
+        "## Measures",
+        "",
+        *(f"- {name}: {value}" for name, value in card["measures"].items()),
+        "",
+        "## Training",
+        "",
+        f"`{training['recipe']}`",
+        "",
+        f"{training['steps']:,} steps in {training['hours']} hours on {training['hardware']}, commit"
+        f" {training['commit']}.",
+        "",
+        *(f"- {each['name']}: {each['images']} images, {each['licence']}" for each in training["data"]),
+        f"- left out: {', '.join(training['excluded']) or 'nothing'}",
+        f"- test images in the training data: {_listed(training['test images in the training data'])}",
+        "",
+        "## Limits",
+        "",
+        *(f"- {each}" for each in card["limits"]),
+        "",
+        "Not for:",
+        "",
+        *(f"- {each}" for each in card["not_for"]),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _beside(record: Mapping[str, Any], config: Mapping[str, Any], test_set: str) -> dict[str, float]:
+    """Published PSNR of blind models for the same set and setting, by method."""
+    name, _, setting = test_set.partition(" ")
+    rows = published(task=record["task"], channels=config["data"]["channels"], test_set=name, setting=setting)
+    return {row.method: row.psnr for row in rows if row.training == "blind"}
+
+
+def _score(each: Mapping[str, Any]) -> str:
+    degraded = "clean" if each["degraded_psnr"] is None else f"{each['degraded_psnr']:.2f}"
+    beside = ", ".join(f"{method} {value:.2f}" for method, value in each["published"].items())
+    return f"| {each['set']} | {each['images']:.0f} | {degraded} | {each['psnr']:.2f} | {beside} |"
+
+
+def _listed(found: Sequence[str] | str) -> str:
+    return found if isinstance(found, str) else "; ".join(found)

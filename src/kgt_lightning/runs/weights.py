@@ -1,0 +1,54 @@
+"""Weights without anything to execute: a safetensors file that holds the configuration of the run as well."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+ENTRY = "kgt_lightning"
+"""Of the metadata of the file, that holds configuration and step as JSON."""
+LOCAL = {"data": ("root", "cache_dir", "degraded", "clean")}
+"""Settings that say where things lie on one machine; they do not leave it."""
+
+
+def write_weights(file: Path, *, state: Mapping[str, Tensor], config: Mapping[str, Any], step: int) -> None:
+    """Write weights, configuration and step of a run into one file; the same ones give the same bytes.
+
+    Args:
+        file: to write; its folder is there.
+        state: weights of the module.
+        config: whole resolved configuration; what only names places on this machine is left out.
+        step: training steps that were done.
+
+    """
+    kept = {
+        key: config[key]
+        for key in ("task", "protocol", "model", "degradation", "module", "data", "optim")
+        if key in config
+    }
+    for section, names in LOCAL.items():
+        kept[section] = {key: None if key in names else value for key, value in kept[section].items()}
+    # One entry: safetensors writes several in an order that changes from run to run.
+    metadata = {ENTRY: json.dumps({"config": kept, "step": step}, sort_keys=True)}
+    save_file({key: value.contiguous() for key, value in sorted(state.items())}, file, metadata=metadata)
+    file.chmod(0o644)  # safetensors lets none but the owner read it
+
+
+def read_weights(file: Path) -> dict[str, Any]:
+    """Content of a weights file under the names of a checkpoint: ``state_dict``, ``config`` and ``global_step``.
+
+    Raises:
+        ValueError: if it carries no configuration.
+
+    """
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata() or {}
+        if ENTRY not in metadata:
+            raise ValueError("it carries no configuration of a run")
+        state = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    run = json.loads(metadata[ENTRY])
+    return {"state_dict": state, "config": run["config"], "global_step": run["step"]}
