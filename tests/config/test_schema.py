@@ -69,3 +69,10 @@ def test_an_interpolated_value_is_named_where_it_is_written():
     config.part = {"_target_": f"{__name__}.Part", "number": "x"}
     with pytest.raises(ValueError, match=r"^part\.number=x"):
         check_types(config)
+
+
+@pytest.mark.parametrize("name", ["no_such_package.Thing", "torch.nn.NoSuchLoss", "torch.nn.L1Loss.weight.x"])
+def test_a_class_that_cannot_be_imported_is_named(name):
+    config = OmegaConf.create({"module": {"loss": {"_target_": name}}})
+    with pytest.raises(ValueError, match=rf"^module\.loss\._target_={name} cannot be imported \(.*PYTHONPATH$"):
+        check_types(config)

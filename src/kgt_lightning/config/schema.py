@@ -17,11 +17,11 @@ def check_types(config: DictConfig) -> None:
     Numbers, texts, null, Literals, and lists, mappings and unions of them are checked; other annotations take anything.
 
     Raises:
-        ValueError: for a value of another type, or a key that is no parameter.
+        ValueError: for a value of another type, a key that is no parameter, or a class that cannot be imported.
 
     """
     for section, node in _sections(config, ""):
-        target = get_object(node["_target_"])
+        target = _target(node["_target_"], section)
         parameters = inspect.signature(target).parameters
         open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
         hints = _hints(target)
@@ -40,6 +40,16 @@ def check_types(config: DictConfig) -> None:
             plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
             if not _fits(plain, hints[key]):
                 raise ValueError(f"{name}={_shown(plain)} must be {_in_words(hints[key])}")
+
+
+def _target(name: str, section: str) -> Any:
+    try:
+        return get_object(name)
+    except (ImportError, AttributeError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ValueError(
+            f"{section}._target_={name} cannot be imported ({reason}): its folder must be in PYTHONPATH"
+        ) from error
 
 
 def _hints(target: Any) -> dict[str, Any]:
