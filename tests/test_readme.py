@@ -29,5 +29,5 @@ def test_commands_compose(composed, name, arguments):
         given = [each for each in given if "(" not in each]  # spaces of a search
         given = [each if "[" in each or "{" in each else each.partition(",")[0] for each in given]
     if name in ("evaluate", "restore"):  # changes to what a checkpoint holds
-        given = [f"+{each}" if re.match(r"(data|model|module)\.", each) else each for each in given]
+        given = [f"+{each}" if re.match(r"(data|degradation|model|module)\.", each) else each for each in given]
     composed(name, *given)

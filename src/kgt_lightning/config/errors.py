@@ -46,8 +46,8 @@ def wrong_argument(error: HydraException, *, conf: Path, config_name: str, argum
         group = groups[0] if groups else error.missing_cfg_file.partition("/")[0]
         name = error.missing_cfg_file.removeprefix(f"{group}/")
         files = [file.relative_to(conf / group).with_suffix("") for file in (conf / group).rglob("[!_]*.yaml")]
-        # Of its own groups Hydra knows more than what stands in conf/.
-        options = set(error.options or ()) if group.startswith("hydra/") else set()
+        # Hydra knows more than what stands in conf/: its own groups, and folders of hydra.searchpath.
+        options = {option for option in error.options or () if option[0] != "_"}
         known = ", ".join(sorted(options | {file.as_posix() for file in files}))
         return f"{group}={name} does not exist: choose one of {known}"
     if isinstance(error, OverrideParseException):
@@ -89,8 +89,9 @@ def _unknown_key(key: str, config: DictConfig) -> str:
 
 
 def _composed(conf: Path, config_name: str, arguments: Sequence[str], *, of_hydra: bool) -> DictConfig:
-    """The configuration with the chosen groups and nothing else."""
-    chosen = [each for each in arguments if (conf / each.partition("=")[0]).is_dir()]
+    """The configuration with the chosen groups, from wherever they are, and nothing else."""
+    keys = [(each.partition("=")[0], each) for each in arguments]
+    chosen = [each for key, each in keys if key == "hydra.searchpath" or (conf / key).is_dir()]
     with initialize_config_dir(version_base="1.3", config_dir=str(conf)):
         return compose(config_name, overrides=chosen, return_hydra_config=of_hydra)
 
