@@ -35,7 +35,7 @@ def test_chosen_groups_are_shown():
 def test_a_recipe_changes_what_is_shown():
     text = shown(command_help("train", ["experiment=quick/sr"], about=""))
     assert text["task"].startswith("sr ")
-    assert text["scale"].startswith("2 ")
+    assert text["degradation.scale"].startswith("2 ")
     assert text["trainer.max_steps"].split()[0] != "200"
     assert shown(command_help("train", ["experiment=quick/sr", "task=jpeg"], about=""))["task"].startswith("jpeg ")
 
