@@ -13,8 +13,6 @@ SOURCES = Path(kgt_lightning.__file__).parent
 ALLOWED: dict[str, set[str]] = {
     # A handle of a trial that another process began, which Optuna has no public way to get.
     "training/pruning.py": {"_trial_id"},
-    # Muon makes its products itself, and its fused step takes no scaler.
-    "training/optim.py": {"_step_supports_amp_scaling"},
     # Threads of a process as Lightning's launcher sets them.
     "training/strategies.py": {
         "_SubprocessScriptLauncher",

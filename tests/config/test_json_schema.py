@@ -59,7 +59,7 @@ def test_every_key_is_known_and_explained():
 
 
 def test_values_that_do_not_fit_are_seen():
-    assert allows(SCHEMA, {"model": {"k": 3}, "data": {"sigma": [15, 25]}, "optim": {"lr": "${other}"}})
+    assert allows(SCHEMA, {"model": {"k": 3}, "degradation": {"sigma": [15, 25]}, "optim": {"lr": "${other}"}})
     assert not allows(SCHEMA, {"model": {"k": "many"}})
     assert not allows(SCHEMA, {"model": {"layout": {"depths": ["a"]}}})
     assert not allows(SCHEMA, {"trainer": {"max_steps": "many"}})

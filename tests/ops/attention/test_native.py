@@ -130,6 +130,7 @@ print(sum("libgomp" in path or "libomp" in path or "libiomp" in path for path in
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="OpenMP is used on Linux only")
 def test_torch_openmp_is_shared():
     """A second OpenMP runtime would bring a second pool of threads spinning on the same cores."""
