@@ -1,9 +1,10 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from kgt_lightning import train as command
 from kgt_lightning.images.files import read_image
@@ -49,6 +50,25 @@ def test_a_run_leaves_checkpoints_curves_panels_and_results(tiny, tmp_path):
     assert results["means"]["CBSD68 sigma=25"]["psnr"] == psnr
     assert results["means"]["CBSD68 sigma=25"]["images"] == 3
     assert (tmp_path / "curves.png").exists()
+
+
+def test_the_end_of_a_run_is_validated_also_between_two_validations(tiny, tmp_path):
+    arguments = ("trainer.val_check_interval=3", "callbacks.last.every_minutes=60")
+    validated = []
+    for steps in ("trainer.max_steps=5", "trainer.max_steps=7"):
+        train(tiny(tmp_path, *arguments, steps, "resume=true"))
+        validated.append(list(read_curve(tmp_path, "val/psnr")))
+    assert validated == [[3, 5], [3, 5, 6, 7]]
+
+
+@pytest.mark.parametrize(("last", "told"), [(29.0, True), (30.0, False)])
+def test_a_run_says_when_its_best_is_not_its_last(caplog, last, told):
+    callback = ModelCheckpoint(monitor="val/psnr")
+    callback.best_model_path = "best.ckpt"
+    callback.best_model_score, callback.current_score = torch.tensor(30.0), torch.tensor(last)
+    caplog.set_level("INFO")
+    assert command.tell_best(SimpleNamespace(checkpoint_callback=callback)) == "best.ckpt"
+    assert ("the best is not the last: val/psnr 30.00 against 29.00 at the end" in caplog.text) is told
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])

@@ -19,11 +19,11 @@ from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.images.files import Picture, write_image
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
-from kgt_lightning.runs.record import recording
 from kgt_lightning.runs.results import run_test
+from kgt_lightning.runs.run import Run
+from kgt_lightning.sweeps.ranks import run_in_ranks
 from kgt_lightning.training.callbacks import side_by_side
 from kgt_lightning.training.module import RestorationModule
-from kgt_lightning.training.strategies import processes_of
 
 SECTIONS = ("data", "degradation", "model", "module")
 
@@ -87,16 +87,15 @@ def main(config: DictConfig) -> None:
     _ = data.test_versions  # what is wrong with a set is named before the first image is restored
 
     folder = Path(config.run_dir)
+    run = Run(_tested(checkpoint, folder), folder, overrides=list(HydraConfig.get().overrides.task))
+    if run_in_ranks(config, run):
+        return
     callbacks = []
     if config.save_images:
-        callbacks.append(SaveImages(folder=folder, test_sets=[str(each) for each in data.test_sets]))
+        callbacks.append(SaveImages(folder=folder, test_sets=[str(test_set) for test_set in data.test_sets]))
     trainer = instantiate(config.trainer, callbacks=callbacks)
-    overrides = list(HydraConfig.get().overrides.task)
-    with (
-        recording(_tested(checkpoint, folder), folder, overrides=overrides) as record,
-        processes_of(trainer, folder, on_loss=record.end_with),
-    ):
-        record.start(device=trainer.strategy.root_device, devices=trainer.world_size)
+    with run.recording():
+        run.start(device=trainer.strategy.root_device, devices=trainer.world_size)
         results = run_test(trainer, module, data, task=task)
         if trainer.is_global_zero:
             results.write(folder, checkpoint=str(checkpoint.path), k=getattr(module.network.backbone, "k", None))

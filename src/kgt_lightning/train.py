@@ -13,32 +13,31 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
 from kgt_lightning.config.command import command
 from kgt_lightning.config.extras import missing
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.metrics.scoring import first_metric
-from kgt_lightning.runs.checkpoint import Checkpoint, read_checkpoint
+from kgt_lightning.runs.checkpoint import read_checkpoint
 from kgt_lightning.runs.curves import draw_curves
 from kgt_lightning.runs.loggers import cut_logs, finishing, log_results
-from kgt_lightning.runs.record import recording
 from kgt_lightning.runs.results import run_test
-from kgt_lightning.sweeps.ledger import read_score, should_run
+from kgt_lightning.runs.resume import last_checkpoint, load_pretrained
+from kgt_lightning.runs.run import Run, read_score
 from kgt_lightning.sweeps.plugins import register_plugins
+from kgt_lightning.sweeps.ranks import run_in_ranks
 from kgt_lightning.training.callbacks import ConfigInCheckpoint
-from kgt_lightning.training.checkpoint_io import newest_intact
+from kgt_lightning.training.checkpointing import ValidateEnd
 from kgt_lightning.training.module import RestorationModule
 from kgt_lightning.training.pruning import why_pruned
-from kgt_lightning.training.strategies import check_strategy, load_weights, processes_of
+from kgt_lightning.training.strategies import check_strategy, load_weights
 
 register_plugins()
 OmegaConf.register_new_resolver("first_metric", first_metric, replace=True)
 
 log = logging.getLogger(__name__)
-
-FIXED_BY_WEIGHTS = ("task", "module.backbone", "data.channels", "degradation.scale")
-"""Parts of the configuration that a resumed run cannot change."""
 
 
 def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
@@ -52,7 +51,8 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
 
     """
     folder = Path(config.run_dir)
-    with recording(config, folder, overrides=list(overrides)) as record:
+    run = Run(config, folder, overrides=list(overrides))
+    with run.recording():
         check_settings(config)
         torch.set_float32_matmul_precision(config.matmul_precision)
         resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
@@ -67,20 +67,20 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
         if pretrained:
             load_pretrained(pretrained, module, config)
         trainer = make_trainer(config, resolved)
-        check_strategy(trainer)
+        check_strategy(trainer, asked=config.trainer.strategy)
         cut_logs(trainer.loggers, step=last.step if last else 0)
-        record.start(device=trainer.strategy.root_device, devices=trainer.world_size)
-        with finishing(trainer.loggers), processes_of(trainer, folder, on_loss=record.end_with):
+        run.start(device=trainer.strategy.root_device, devices=trainer.world_size)
+        with finishing(trainer.loggers):
             for logger in trainer.loggers:
                 logger.log_hyperparams(resolved)
             parameters = sum(p.numel() for p in module.parameters())
             log.info("%s: %.2f million parameters; results go to %s", config.task, parameters / 1e6, folder)
 
             trainer.fit(module, data, ckpt_path=last.path if last else None, weights_only=True)
-            record.pruned = why_pruned(trainer)
-            if record.pruned is not None:
+            run.pruned = why_pruned(trainer)
+            if run.pruned is not None:
                 return None
-            best = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
+            best = tell_best(trainer)
             if best:
                 # The averaged weights are what was validated; they are what the checkpoint holds.
                 load_weights(module, read_checkpoint(best).state)
@@ -128,85 +128,37 @@ def check_settings(config: DictConfig) -> None:
 
 def make_trainer(config: DictConfig, resolved: dict[str, Any]) -> lightning.Trainer:
     """Trainer with the configured loggers and callbacks."""
-    callbacks = [ConfigInCheckpoint(resolved), *(instantiate(each) for each in config.callbacks.values() if each)]
-    loggers = [instantiate(each) for each in config.logger.values() if each]
-    # A short run is validated at its end.
-    every = min(config.trainer.val_check_interval, config.trainer.max_steps * config.trainer.accumulate_grad_batches)
+    configured = [instantiate(section) for section in config.callbacks.values() if section]
     return instantiate(
         config.trainer,
-        callbacks=callbacks,
-        logger=loggers,
-        val_check_interval=every,
+        callbacks=[ConfigInCheckpoint(resolved), ValidateEnd(), *configured],
+        logger=[instantiate(section) for section in config.logger.values() if section],
         # Under SLURM Lightning begins with any hpc_ckpt_*.ckpt that lies here: the folder must be that of no other run.
         default_root_dir=config.run_dir,
     )
 
 
-def last_checkpoint(config: DictConfig, folder: Path) -> Checkpoint | None:
-    """Checkpoint to go on from: the newest intact one in the folder of the run if ``resume`` is set.
-
-    Raises:
-        ValueError: if the folder already holds a run and resume is not set, or the run was made with another model, or
-            all its checkpoints are damaged.
-
-    """
-    path = newest_intact(folder / "checkpoints")
-    if not config.resume:
-        if path is not None:
-            raise ValueError(
-                f"{folder} already holds a run: go on with resume=true, or start another one with run=<name>"
-            )
-        return None
-    if path is None:
-        log.info("resume=true, but there is no run to go on with: starting anew in %s", folder)
-        return None
-    last = read_checkpoint(path)
-    for key in FIXED_BY_WEIGHTS:
-        ours, theirs = (_plain(OmegaConf.select(each, key)) for each in (config, last.config))
-        if ours != theirs:
-            raise ValueError(f"{path} was made with another {key}: {_difference(theirs, ours)}; repeat its settings")
-    log.info("going on from step %d, %s", last.step, path)
-    return last
-
-
-def load_pretrained(pretrained: Checkpoint, module: RestorationModule, config: DictConfig) -> None:
-    """Give the module of a new run the weights of another one, averaged where that kept an average.
-
-    Raises:
-        ValueError: if that run's backbone is another one.
-
-    """
-    difference = _difference(_plain(pretrained.config.module.backbone), _plain(config.module.backbone))
-    try:
-        keep = pretrained.load_pretrained(module)
-    except ValueError as error:
-        raise ValueError(f"weights={pretrained.path} is of another model: {difference} ({error})") from error
-    log.info("beginning with the weights of %s, which did %d steps", pretrained.path, pretrained.step)
-    if difference:
-        log.info("its model had other settings: %s", difference)
-    if keep:
-        log.warning("not taken from it, since scale, channels or task differ: %s", " and ".join(keep))
-
-
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-
-
-def _difference(theirs: Any, ours: Any) -> str:
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        keys = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
-        return ", ".join(f"{key}={theirs.get(key)} there and {ours.get(key)} here" for key in keys)
-    return f"{theirs} there and {ours} here"
+def tell_best(trainer: lightning.Trainer) -> str:
+    """Path of the best checkpoint, empty if there is none; the log says if the last one is worse."""
+    callback = trainer.checkpoint_callback
+    if not isinstance(callback, ModelCheckpoint):
+        return ""
+    best, last = callback.best_model_score, callback.current_score
+    if best is not None and last is not None and best != last:
+        log.info("the best is not the last: %s %.2f against %.2f at the end", callback.monitor, best, last)
+    return callback.best_model_path
 
 
 @command("train")
 def main(config: DictConfig) -> float | None:
     """Command-line entry."""
     hydra = HydraConfig.get()
-    folder = Path(config.run_dir)
-    if hydra.mode is RunMode.MULTIRUN and not should_run(config, folder):
-        return read_score(folder)
-    return train(config, overrides=hydra.overrides.task)
+    run = Run(config, Path(config.run_dir), overrides=list(hydra.overrides.task))
+    if hydra.mode is RunMode.MULTIRUN and not run.should_run():
+        return read_score(run.folder)
+    if run_in_ranks(config, run):
+        return read_score(run.folder)
+    return train(config, overrides=run.overrides)
 
 
 if __name__ == "__main__":

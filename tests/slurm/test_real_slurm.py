@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from one_node import until
 
 from kgt_lightning.runs.curves import read_curve
-from kgt_lightning.runs.record import read_record
+from kgt_lightning.runs.run import read_state
 from kgt_lightning.train import train
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
@@ -64,7 +64,7 @@ def assert_same(run, whole):
     ours, theirs = (json.loads((each / "results.json").read_text())["means"] for each in (run, whole))
     for test_set, means in theirs.items():
         assert ours[test_set] == pytest.approx(means, abs=1e-4)
-    record = read_record(run)
+    record = read_state(run)
     assert (record["status"], record["error"]) == ("finished", None)
 
 
@@ -92,7 +92,7 @@ def test_a_sweep_of_jobs_of_two_processes(sweep, folder, whole):
     for job in JOBS:
         assert_same(folder / job, whole[job])
         assert len((folder / job / "train.log").read_text().split("results go to")) == 2, "one process writes"
-        assert "2 x" in read_record(folder / job)["hardware"]
+        assert "2 x" in read_state(folder / job)["hardware"]
 
 
 def test_a_job_that_is_cancelled_is_named_and_goes_on_at_the_next_start(sweep, cluster, folder, whole):
@@ -133,7 +133,7 @@ def test_jobs_that_go_back_into_the_queue_lose_nothing_though_nobody_waits_for_t
         (folder / job / "go").touch()
     for job in JOBS:
         until(lambda job=job: cluster.state(numbers[job]) == "PENDING", seconds=SECONDS, what=cluster.queue)
-        assert read_record(folder / job)["status"] == "interrupted"
+        assert read_state(folder / job)["status"] == "interrupted"
         cluster.start_soon(numbers[job])
     assert second.wait(SECONDS) == 0, second.log.read_text()
     for job in JOBS:

@@ -1,6 +1,5 @@
 """Sweeps run what is missing, and say how every job stands."""
 
-import json
 import os
 import signal
 
@@ -11,8 +10,8 @@ from lightning.pytorch.callbacks import Callback
 
 from kgt_lightning.config.command import CONF_DIR
 from kgt_lightning.runs.curves import read_curve
-from kgt_lightning.runs.record import config_key, read_record, write_record
-from kgt_lightning.sweeps.ledger import find_folders, is_finished, job_name, read_score, should_run
+from kgt_lightning.runs.run import config_key, is_finished, read_score, read_state, write_state
+from kgt_lightning.sweeps.jobs import find_jobs, job_name
 from kgt_lightning.sweeps.local import gpu_env, run_sweep, show, what_is_missing
 from kgt_lightning.train import main, train
 
@@ -30,12 +29,12 @@ def jobs(tiny_arguments):
 
 
 def found(configs, folder, *points):
-    return find_folders(configs, folder=folder, swept=[each.split() for each in points])
+    return find_jobs(configs, folder=folder, swept=[each.split() for each in points])
 
 
 def leave_record(job, status, **more):
     record = {"status": status, "error": None, "overrides": job.overrides, "key": config_key(job.config)}
-    write_record(job.folder, {**record, "seconds": 1.0, **more})
+    write_state(job.folder, {**record, "seconds": 1.0, **more})
 
 
 @pytest.mark.parametrize(
@@ -100,26 +99,6 @@ def test_jobs_that_differ_in_the_number_of_devices_only_have_folders_of_their_ow
     assert [job.name for job in found(configs, tmp_path, *reversed(points))] == ["devices=2", "devices=1"]
 
 
-@pytest.mark.parametrize(
-    ("status", "retry", "finished"),
-    [
-        ("finished", False, True),
-        ("finished", True, True),
-        ("pruned", False, True),
-        ("pruned", True, True),
-        ("failed", False, True),
-        ("failed", True, False),
-        ("out of memory", False, True),
-        ("out of memory", True, False),
-        ("interrupted", False, False),
-        ("running", False, False),
-    ],
-)
-def test_what_is_run_again(status, retry, finished):
-    assert is_finished({"status": status}, retry) is finished
-    assert not is_finished(None, retry)
-
-
 def test_a_sweep_runs_in_one_process_at_a_time(jobs, tmp_path):
     with FileLock(tmp_path / ".lock"), pytest.raises(ValueError, match="is being run by another process"):
         run_sweep(jobs("model.k=4"), folder=tmp_path, swept=[["model.k=4"]], run=list)
@@ -137,25 +116,6 @@ def test_jobs_at_once_share_the_machine(monkeypatch):
     assert "OMP_NUM_THREADS" not in gpu_env(0, 2)
 
 
-def test_other_launchers_go_on_in_numbered_folders(tiny, tmp_path):
-    config = tiny(tmp_path)
-    assert should_run(config, tmp_path)
-    assert config.resume is False
-    record = {"status": "finished", "error": None, "overrides": ["model.k=8"], "key": config_key(config)}
-    write_record(tmp_path, record)
-    (tmp_path / "results.json").write_text(json.dumps({"means": {"CBSD68 sigma=25": {"psnr": 30.0, "images": 3}}}))
-    assert not should_run(config, tmp_path)
-    assert read_score(tmp_path) == 30.0
-    write_record(tmp_path, {**record, "status": "failed", "error": "the loss is not finite"})
-    with pytest.raises(ValueError, match="failed before: the loss is not finite; retry=true tries again"):
-        should_run(config, tmp_path)
-    write_record(tmp_path, {**record, "status": "interrupted"})
-    assert should_run(config, tmp_path)
-    assert config.resume is True
-    with pytest.raises(ValueError, match=r"holds another job \(model.k=8\): name another sweep"):
-        should_run(tiny(tmp_path, "model.k=9"), tmp_path)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_user_who_asks_for_tracebacks_gets_those_of_the_jobs(tiny_arguments, train_process, tmp_path, asked):
@@ -163,7 +123,7 @@ def test_a_user_who_asks_for_tracebacks_gets_those_of_the_jobs(tiny_arguments, t
     assert ended.returncode != 0
     [folder] = [record.parent for record in tmp_path.glob("outputs/sweeps/mine/*/run.json")]
     assert ("Traceback (most recent call last)" in (folder / "train.log").read_text()) is asked
-    assert read_record(folder)["error"].startswith("k=99 must lie in 1..16")
+    assert read_state(folder)["error"].startswith("k=99 must lie in 1..16")
 
 
 def test_a_pruned_job_is_neither_failed_nor_missing(jobs, tmp_path, capsys):
@@ -171,15 +131,15 @@ def test_a_pruned_job_is_neither_failed_nor_missing(jobs, tmp_path, capsys):
     [stopped, failed] = found(jobs(*points), tmp_path, *points)
     leave_record(stopped, "pruned", error="20 dB at step 100")
     leave_record(failed, "failed", error="the loss is nan")
-    outcomes = run_sweep(jobs(*points), folder=tmp_path, swept=[each.split() for each in points], run=list)
-    assert [(each.status, each.score, each.finished) for each in outcomes] == [
+    ended = run_sweep(jobs(*points), folder=tmp_path, swept=[each.split() for each in points], run=list)
+    assert [(job.state["status"], job.score, is_finished(job.state, retry=True)) for job in ended] == [
         ("pruned", None, True),
         ("failed", None, False),
     ]
-    assert str(what_is_missing(outcomes, folder=tmp_path)).startswith("1 of 2 jobs are not finished, k=5 failed (the")
-    show(outcomes, folder=tmp_path)
+    assert str(what_is_missing(ended, folder=tmp_path)).startswith("1 of 2 jobs are not finished, k=5 failed (the")
+    show(ended, folder=tmp_path)
     assert "20 dB at step 100" in capsys.readouterr().out
-    assert not should_run(stopped.config, stopped.folder)
+    assert not ended[0].should_run()
     assert read_score(stopped.folder) is None
 
 
@@ -204,7 +164,7 @@ def test_a_sweep_survives_what_happens_to_its_jobs(tiny, tiny_arguments, train_p
     start = ["-m", *tiny_arguments, *settings, "sweep=mine", "trainer=ddp", "trainer.devices=2"]
 
     first = train_process(*start, "+callbacks.act.what=die,fail,nothing")
-    records = {each.parent.name: read_record(each.parent) for each in folder.glob("*/run.json")}
+    records = {each.parent.name: read_state(each.parent) for each in folder.glob("*/run.json")}
     assert {name: record["status"] for name, record in records.items()} == {
         "what=die": "interrupted",
         "what=fail": "failed",
@@ -220,8 +180,8 @@ def test_a_sweep_survives_what_happens_to_its_jobs(tiny, tiny_arguments, train_p
     second = train_process(*start, "+callbacks.act.what=nothing,fail,die")
     assert second.returncode == 2, second.stderr
     assert "error: 1 of 3 jobs are not finished, what=fail failed (process 1 of 2" in second.stderr
-    assert read_record(folder / "what=die")["status"] == "finished"
-    assert read_record(folder / "what=fail") == records["what=fail"]
+    assert read_state(folder / "what=die")["status"] == "finished"
+    assert read_state(folder / "what=fail") == records["what=fail"]
     assert (folder / "what=nothing" / "run.json").stat().st_mtime_ns == untouched
     assert sorted(each.name for each in folder.iterdir() if each.is_dir()) == sorted(records)
 

@@ -17,7 +17,7 @@ from filelock import FileLock
 from lightning.pytorch.callbacks import Callback
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from kgt_lightning.runs.record import read_record, write_record
+from kgt_lightning.runs.run import read_state, write_state
 from kgt_lightning.sweeps.search import BEST, STUDY, Search
 from kgt_lightning.train import main
 from kgt_lightning.training.pruning import NAME, storage_in
@@ -62,7 +62,7 @@ class Jobs:
             folder = self.folder / f"lr={values['optim.lr']},k={values['model.k']}"
             self.launched.append(number)
             status, error = self.ends.get(number, ("finished", None))
-            write_record(folder, {"status": status, "error": error, "seconds": 60.0})
+            write_state(folder, {"status": status, "error": error, "seconds": 60.0})
             psnr = 30 - math.log10(float(values["optim.lr"]) / 1e-3) ** 2
             (folder / "val.csv").write_text(f"step,psnr\n10,{psnr - 1}\n20,{psnr}\n")
             folders.append(folder)
@@ -87,14 +87,15 @@ def test_a_search_finds_what_is_good_and_writes_it_down(jobs, capsys):
     assert jobs.launched == list(range(25))
     best = json.loads((jobs.folder / BEST).read_text())
     assert best["val/psnr"] == max(each.value for each in trials(jobs.folder)) > 29.9
+    assert list(trials(jobs.folder)[best["trial"]].intermediate_values) == [10, 20], "all that was validated"
     assert best["arguments"][0] == f"optim.lr={proposed(jobs.folder)[best['trial']]['optim.lr']!r}"
     assert (jobs.folder / best["run"]).is_dir()
     assert capsys.readouterr().out.count("finished") == 25
 
 
-def test_another_seed_is_another_search(jobs, tmp_path):
+def test_another_seed_is_another_search(tmp_path):
     for seed in (0, 1):
-        search(tmp_path / str(seed), seed=seed).run(jobs)
+        search(tmp_path / str(seed), seed=seed).run(Jobs(tmp_path / str(seed)))
     first, second = ([each["optim.lr"] for each in proposed(tmp_path / str(seed))] for seed in (0, 1))
     assert not set(first) & set(second)
 
@@ -261,20 +262,20 @@ def test_a_search_that_is_killed_goes_on(tiny_arguments, train_process, process_
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    ended = {each for each in folder.glob("*") if (read_record(each) or {}).get("status") in ("finished", "pruned")}
+    ended = {each for each in folder.glob("*") if (read_state(each) or {}).get("status") in ("finished", "pruned")}
     running = [each.parent for each in folder.glob("*/run.json") if each.parent not in ended]
     assert len(ended) == 2
 
     again = train_process(*arguments)
     assert again.returncode == 0, again.stderr
     runs = [each.parent for each in folder.glob("*/run.json")]
-    statuses = [read_record(each)["status"] for each in runs]
+    statuses = [read_state(each)["status"] for each in runs]
     assert len(runs) == 6
     assert set(statuses) == {"finished", "pruned"}
     assert [starts(each) for each in runs] == [1 + (each in running) for each in runs]
     assert sorted(each.state.name for each in trials(folder)) == sorted(
         {"finished": "COMPLETE", "pruned": "PRUNED"}[each] for each in statuses
     )
-    assert [read_record(each)["config"]["callbacks"]["pruning"]["trial"] for each in running] == [2]
+    assert [read_state(each)["config"]["callbacks"]["pruning"]["trial"] for each in running] == [2]
     assert "best is trial" in again.stdout + again.stderr
     assert all(re.fullmatch("lr=[-.0-9e]+", each.name) for each in runs), "named after what was chosen"

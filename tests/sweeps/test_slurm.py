@@ -7,20 +7,19 @@ from types import SimpleNamespace
 import pytest
 
 from kgt_lightning import train
-from kgt_lightning.runs.record import config_key, read_record, write_record
-from kgt_lightning.sweeps import slurm
-from kgt_lightning.sweeps.attempt import Attempt
-from kgt_lightning.sweeps.ledger import Job
-from kgt_lightning.sweeps.slurm import Submitted, Task, states
+from kgt_lightning.runs.run import config_key, read_state, write_state
+from kgt_lightning.sweeps import process, slurm
+from kgt_lightning.sweeps.jobs import Job
+from kgt_lightning.sweeps.slurm import Task, states
 
 LAUNCHER = ("-m", "hydra/launcher=slurm")
 
 
 @pytest.fixture
-def attempt(composed, tiny_arguments, tmp_path):
-    """A start of a job in an empty folder."""
+def job(composed, tiny_arguments, tmp_path):
+    """A job in an empty folder."""
     config = composed("train", *tiny_arguments, f"run_dir={tmp_path}", "run=test")
-    return Attempt(Job(name="k=8", folder=tmp_path, config=config, hydra=config, overrides=["model.k=8"]))
+    return Job(config, tmp_path, overrides=["model.k=8"], hydra=config)
 
 
 @pytest.fixture
@@ -100,29 +99,29 @@ def test_states_are_read_from_the_queue(monkeypatch, tmp_path):
         (None, "interrupted", "SLURM: no longer in the queue"),
     ],
 )
-def test_a_job_that_could_not_write_its_end_is_recorded_as_slurm_saw_it(queue, attempt, state, status, reason):
+def test_a_job_that_could_not_write_its_end_is_recorded_as_slurm_saw_it(queue, job, state, status, reason):
     queue += [{"7_0": "RUNNING"}, ValueError("SLURM does not answer"), {"7_0": state} if state else {}]
-    slurm._wait([Submitted(attempt=attempt, id="7_0")], poll_seconds=0)
-    record = read_record(attempt.job.folder)
+    slurm.wait({"7_0": job}, poll_seconds=0)
+    record = read_state(job.folder)
     assert (record["status"], record["error"]) == (status, reason)
     assert record["overrides"] == ["model.k=8"]
 
 
-def test_what_the_job_has_written_itself_stays(queue, attempt):
-    record = {"status": "finished", "error": None, "overrides": [], "key": config_key(attempt.job.config)}
-    write_record(attempt.job.folder, record)
+def test_what_the_job_has_written_itself_stays(queue, job):
+    record = {"status": "finished", "error": None, "overrides": [], "key": config_key(job.config)}
+    write_state(job.folder, record)
     queue += [{"7": "COMPLETING"}, {"7": "COMPLETED"}]
-    slurm._wait([Submitted(attempt=attempt, id="7")], poll_seconds=0)
-    assert read_record(attempt.job.folder) == record
+    slurm.wait({"7": job}, poll_seconds=0)
+    assert read_state(job.folder) == record
 
 
-def test_the_reason_of_another_process_is_told(queue, attempt):
-    (attempt.job.folder / "rank3.json").write_text('["out of memory", "CUDA out of memory"]')
-    (attempt.job.folder / "rank1.json").write_text('["interrupted", "stopped from outside before its end"]')
+def test_the_reason_of_another_process_is_told(queue, job):
+    (job.folder / "rank3.json").write_text('["out of memory", "process 3 of 4: CUDA out of memory"]')
+    (job.folder / "rank1.json").write_text('["interrupted", "stopped from outside before its end"]')
     queue += [{"7": "FAILED"}]
-    slurm._wait([Submitted(attempt=attempt, id="7")], poll_seconds=0)
-    record = read_record(attempt.job.folder)
-    assert (record["status"], record["error"]) == ("out of memory", "process 3: CUDA out of memory")
+    slurm.wait({"7": job}, poll_seconds=0)
+    record = read_state(job.folder)
+    assert (record["status"], record["error"]) == ("out of memory", "process 3 of 4: CUDA out of memory")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +145,7 @@ def test_only_a_job_that_is_to_go_on_goes_back_into_the_queue(monkeypatch, queue
 
     before = signal.signal(signal.SIGUSR2, lambda *args: calls.append(args))
     monkeypatch.setattr(sys, "argv", sys.argv)
-    monkeypatch.setattr(slurm, "import_module", lambda name: SimpleNamespace(main=end))
+    monkeypatch.setattr(process, "import_module", lambda name: SimpleNamespace(main=end))
     for name, value in {"SLURM_PROCID": str(rank), "SLURM_JOB_ID": "7"}.items():
         monkeypatch.setenv(name, value)
     queue.append({"7": state})

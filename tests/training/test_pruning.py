@@ -1,11 +1,11 @@
-"""A trial tells its study what it validates, and stops in order when the study says so."""
+"""A trial stops in order when the study of its search says so; the study is written by its search alone."""
 
 import optuna
 import pytest
 from lightning.pytorch.callbacks import Callback
 
 from kgt_lightning.runs.curves import read_curve
-from kgt_lightning.runs.record import read_record
+from kgt_lightning.runs.run import read_state
 from kgt_lightning.train import train
 from kgt_lightning.training.pruning import NAME, storage_in
 
@@ -46,14 +46,14 @@ class Interrupt(Callback):
 
 
 def test_a_trial_that_falls_behind_is_stopped_and_not_tested(tiny, tmp_path, study, trial):
-    made = study({2: 50.0})
-    folder = tmp_path / "run"
+    study({2: 50.0})
+    folder, written = tmp_path / "run", (tmp_path / "study").read_bytes()
     assert train(tiny(folder, *SETTINGS, trial)) is None
-    record = read_record(folder)
+    assert (tmp_path / "study").read_bytes() == written
+    record = read_state(folder)
     assert record["status"] == "pruned"
     psnr = read_curve(folder, "val/psnr")
     assert record["error"] == f"{psnr[2]:.2f} at step 2 is not promising enough (MedianPruner)"
-    assert made.trials[2].intermediate_values == pytest.approx(psnr)
     assert list(psnr) == [1, 2] == list(read_curve(folder, "train/loss"))
     assert not (folder / "results.json").exists()
     assert (folder / "checkpoints" / "last.ckpt").exists()
@@ -61,20 +61,21 @@ def test_a_trial_that_falls_behind_is_stopped_and_not_tested(tiny, tmp_path, stu
 
 def test_a_trial_that_keeps_up_comes_to_its_end(tiny, tmp_path, study, trial):
     """After the last step nothing would be saved."""
-    made = study({2: 0.0, 4: 50.0})
+    study({2: 0.0, 4: 50.0})
     assert train(tiny(tmp_path / "run", *SETTINGS, trial)) is not None
-    assert read_record(tmp_path / "run")["status"] == "finished"
-    assert made.trials[2].intermediate_values == pytest.approx(read_curve(tmp_path / "run", "val/psnr"))
+    assert read_state(tmp_path / "run")["status"] == "finished"
+    assert list(read_curve(tmp_path / "run", "val/psnr")) == [1, 2, 3, 4]
 
 
 def test_a_trial_killed_after_it_was_condemned_stops_when_it_goes_on(tiny, tmp_path, study, trial):
-    made, folder = study({2: 50.0}), tmp_path / "run"
+    study({2: 50.0})
+    folder = tmp_path / "run"
     unaware = trial.replace(PRUNER, "pruner:null")
     with pytest.raises(SystemExit):
         train(tiny(folder, *SETTINGS, unaware, f"+callbacks.interrupt._target_={__name__}.Interrupt"))
-    assert list(made.trials[2].intermediate_values) == [1, 2]
+    assert list(read_curve(folder, "val/psnr")) == [1, 2]
     assert train(tiny(folder, *SETTINGS, trial, "resume=true")) is None
-    assert read_record(folder)["status"] == "pruned"
+    assert read_state(folder)["status"] == "pruned"
     assert list(read_curve(folder, "train/loss")) == [1, 2]
 
 
@@ -84,6 +85,6 @@ def test_several_processes_stop_together(tiny_arguments, train_process, tmp_path
     two = ("trainer=ddp", "trainer.devices=2", f"hydra.run.dir={tmp_path}/run")
     ended = train_process(*tiny_arguments, *SETTINGS, trial, *two)
     assert ended.returncode == 0, ended.stderr
-    assert read_record(tmp_path / "run")["status"] == "pruned"
+    assert read_state(tmp_path / "run")["status"] == "pruned"
     assert list(read_curve(tmp_path / "run", "train/loss")) == [1]
     assert not list((tmp_path / "run").glob("rank*.json"))

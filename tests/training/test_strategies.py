@@ -67,6 +67,14 @@ def test_what_would_go_wrong_late_is_refused(tiny, tmp_path, arguments, message)
 
 def test_a_process_ends_with_the_one_that_started_it(tmp_path):
     """The end of its standard input is what it sees of that."""
-    command = [sys.executable, "-m", "kgt_lightning.sweeps.job", "--config-path", str(tmp_path), "--config-name", "job"]
+    command = [
+        sys.executable,
+        "-m",
+        "kgt_lightning.sweeps.process",
+        "--config-path",
+        str(tmp_path),
+        "--config-name",
+        "job",
+    ]
     assert subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode == 1
     assert not list(tmp_path.iterdir())

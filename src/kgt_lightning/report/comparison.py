@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from kgt_lightning.config.keys import BOOKKEEPING, lies_in
 from kgt_lightning.report.runs import Metric, Run, select
 from kgt_lightning.system.tables import score_title
 
@@ -17,12 +18,7 @@ LONGEST_NAME = 4
 CHECKPOINT = "checkpoint"
 """Setting of a run that tested what another one trained."""
 
-# Where a run is kept, not what it computes.
-_BOOKKEEPING = re.compile(
-    r"(run|run_dir|sweep|resume|retry|data_root|hydra|logger|experiment|callbacks\.pruning)(\.|=|$)"
-    r"|.*(^|\.)(root|cache_dir|folder|dirpath|save_dir)(=|$)"
-    r"|(.*\.)?_partial_(=|$)"
-)
+_PLACES = re.compile(r"(.*\.)?(root|cache_dir|folder|dirpath|save_dir|_partial_)$")
 
 
 class Difference(NamedTuple):
@@ -197,7 +193,7 @@ def shared(runs: Sequence[Run]) -> dict[str, Any]:
 
 def names(runs: Sequence[Run], settings: Mapping[str, Sequence[Any]]) -> list[str]:
     """A name for each run, all different: the settings in which it differs, else its path."""
-    typed = [[each for each in run.overrides if not _BOOKKEEPING.match(each.lstrip("+~"))] for run in runs]
+    typed = [[each for each in run.overrides if not _is_bookkeeping(each.partition("=")[0])] for run in runs]
     own = [(short(key, settings), values) for key, values in settings.items() if key != CHECKPOINT]
     found = []
     for index, run in enumerate(runs):
@@ -253,7 +249,7 @@ def _comparison(task: str, protocol: str, runs: Sequence[Run]) -> Comparison:
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Values by dotted key, without those that say where a run is kept; a list is one value."""
     for key, value in config.items():
-        if _BOOKKEEPING.match(f"{prefix}{key}"):
+        if _is_bookkeeping(f"{prefix}{key}"):
             continue
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{key}.")
@@ -284,3 +280,8 @@ def _scoring(run: Run) -> str:
     """What of the configuration says how the run is scored."""
     keys = ("protocol", "module.protocol", "module.scoring", "module.self_ensemble")
     return json.dumps([select(run.config, key) for key in keys], sort_keys=True, default=str)
+
+
+def _is_bookkeeping(key: str) -> bool:
+    """Whether a key says where a run is kept, not what it computes."""
+    return lies_in(key, (*BOOKKEEPING, "data_root", "experiment")) or _PLACES.match(key) is not None

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from kgt_lightning.config.extras import require
+from kgt_lightning.config.keys import NOT_NAMING, lies_in
 from kgt_lightning.runs.curves import LOG, read_log, write_csv_files
 from kgt_lightning.system.files import write_atomic
 
@@ -119,10 +120,6 @@ def tensorboard(*, save_dir: str, name: str, version: str) -> TensorBoardLogger:
     return TensorBoardLogger(save_dir, name=name, version=version)
 
 
-NOT_NAMING = ("run", "resume", "sweep", "retry", "data_root", "logger", "callbacks", "hydra", "experiment")
-"""Arguments, or their sections, that say nothing about what a run is to find out."""
-
-
 def readable_name(folder: str, overrides: Sequence[str]) -> str:
     """Name of a run: that of its folder, but ``sr k=64 seed=1`` for task=sr model.k=64 seed=1 in one named by the time.
 
@@ -135,7 +132,7 @@ def readable_name(folder: str, overrides: Sequence[str]) -> str:
     if not re.match(r"\d{4}-\d\d-\d\d_", name):
         return name
     pairs = [each.lstrip("+~").partition("=") for each in overrides]
-    said = [(key, value) for key, _, value in pairs if re.split("[./]", key)[0] not in NOT_NAMING]
+    said = [(key, value) for key, _, value in pairs if value and not lies_in(key, NOT_NAMING)]
     return " ".join(value if key == "task" else f"{key.rpartition('.')[2]}={value}" for key, value in said) or name
 
 

@@ -2,7 +2,8 @@
 
 from hydra.core.plugins import Plugins
 
-from kgt_lightning.sweeps.launcher import OwnProcessLauncher, SlurmLauncher
+from kgt_lightning.sweeps.launcher import OwnProcessLauncher
+from kgt_lightning.sweeps.slurm import SlurmLauncher
 from kgt_lightning.sweeps.sweeper import OptunaSweeper
 
 NAMESPACE = "hydra_plugins.kgt_lightning"

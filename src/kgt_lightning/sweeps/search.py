@@ -1,10 +1,8 @@
-"""Searches: sweeps whose jobs Optuna proposes one after the other, from how good those before them were."""
+"""Searches: sweeps whose jobs Optuna proposes from how good those before them were; what they may choose from."""
 
 import json
 import logging
-import os
 import shlex
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +11,31 @@ from typing import Any, Literal
 
 import numpy as np
 import optuna
-from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString, ValueType
+from hydra.core.override_parser.types import (
+    IntervalSweep,
+    Override,
+    OverrideType,
+    Quote,
+    QuotedString,
+    RangeSweep,
+    ValueType,
+)
 from hydra.utils import instantiate
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
-from rich.table import Table
 
 from kgt_lightning.runs.curves import read_curve
-from kgt_lightning.runs.record import FINISHED, INTERRUPTED, PRUNED, RUNNING, read_record
-from kgt_lightning.sweeps.local import exclusive_lock, not_finished
+from kgt_lightning.runs.run import FINISHED, INTERRUPTED, PRUNED, is_finished, read_state
+from kgt_lightning.sweeps.local import exclusive_lock, not_finished, standing
 from kgt_lightning.system.files import write_atomic
-from kgt_lightning.training.pruning import NAME, SECTION, report, storage_in, trial_of
+from kgt_lightning.system.tables import Table
+from kgt_lightning.training.pruning import NAME, SECTION, storage_in
 
 STUDY, BEST = "study.journal", "best.json"
 """Files of a search, in the folder of its sweep."""
@@ -39,10 +50,10 @@ log = logging.getLogger(__name__)
 class Search:
     """A study that goes on where it was left, its trials the jobs of a sweep.
 
-    The study is written by this process alone, but for the validations that the jobs report. A trial is proposed from
-    the seed, its number and what is told about those before it, and written whole; therefore a search that was
-    interrupted proposes what it would have proposed. What a trial became is told when its batch has ended: which trials
-    a pruner compares with does not depend on who is faster.
+    The study is written by this process alone. A trial is proposed from the seed, its number and what is told about
+    those before it, and written whole; therefore a search that was interrupted proposes what it would have proposed.
+    What a trial became is told when its batch has ended: which trials a pruner compares with does not depend on who is
+    faster.
     """
 
     folder: Path
@@ -67,10 +78,9 @@ class Search:
                 holds a search of other settings.
 
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(self.folder, ".search.lock"):
             study = self._open()
-            before = {each.number for each in study.get_trials(deepcopy=False) if each.state.is_finished()}
+            before = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
             if self.retry:
                 _repeat_failed(study)
             begun: set[int] = set()
@@ -83,33 +93,28 @@ class Search:
                     self._conclude(study, number, folder)
             self._show(study, before)
             best = self._write_best(study)
+        states = [(trial.number, self._state(trial)) for trial in _counting(study)]
         missing = [
-            f"trial {each.number} {_status(each)} ({each.user_attrs.get('error')})"
-            for each in _counting(study)
-            if each.state not in (TrialState.COMPLETE, TrialState.PRUNED)
+            f"trial {number} {state['status']} ({state['error']})"
+            for number, state in states
+            if not is_finished(state, retry=True)
         ]
         if missing:
-            raise not_finished("trials", missing, of=len(_counting(study)), folder=self.folder)
+            raise not_finished("trials", missing, of=len(states), folder=self.folder)
         if best is None:
             raise ValueError(f"{self.folder}: no trial came to its end, loosen hydra.sweeper.pruner")
 
     def _open(self) -> optuna.Study:
-        file = self.folder / STUDY
-        if file.exists():
-            # A kill or a full disk may leave half a line, to which the next would be appended.
-            content = file.read_bytes()
-            os.truncate(file, content.rfind(b"\n") + 1)
-        study = optuna.create_study(
-            study_name=NAME, storage=storage_in(file), direction=self.direction, load_if_exists=True
-        )
+        storage = storage_in(self.folder / STUDY)
+        study = optuna.create_study(study_name=NAME, storage=storage, direction=self.direction, load_if_exists=True)
         spaces = {key: distribution_to_json(space) for key, space in self.spaces.items()}
         asked = {"direction": self.direction, "monitor": self.monitor, "spaces": spaces, "key": self.key}
         there = study.user_attrs.get("asked")
         if there is None:
             study.set_user_attr("asked", asked)
         elif there != asked:
-            what = {"key": "settings"}
-            names = ", ".join(what.get(each, each) for each in asked if there.get(each) != asked[each])
+            other = [name for name in asked if there.get(name) != asked[name]]
+            names = ", ".join("settings" if name == "key" else name for name in other)
             raise ValueError(f"{self.folder} holds a search with other {names}: repeat them, or name another sweep")
         return study
 
@@ -118,7 +123,7 @@ class Search:
 
         Batches end at multiples of ``n_jobs``, so that one that was interrupted is the same when it is taken up again.
         """
-        running = [each.number for each in study.get_trials(deepcopy=False) if _is_open(each, begun)]
+        running = [trial.number for trial in study.get_trials(deepcopy=False) if _is_open(trial, begun)]
         first = running[0] if running else len(study.get_trials(deepcopy=False))
         numbers = range(first, (first // self.n_jobs + 1) * self.n_jobs)
         while len(study.get_trials(deepcopy=False)) <= numbers[-1] and len(_counting(study)) < self.n_trials:
@@ -129,7 +134,7 @@ class Search:
             if number >= len(trials) or not _is_open(trials[number], begun):
                 break
             # Of two that are the same the second waits, and finds the run of the first.
-            if any(trials[each].params == trials[number].params for each in batch):
+            if any(trials[other].params == trials[number].params for other in batch):
                 break
             batch.append(number)
         return batch
@@ -165,45 +170,46 @@ class Search:
 
     def _conclude(self, study: optuna.Study, number: int, folder: Path) -> None:
         """Tell what became of a trial; one that was interrupted stays open."""
-        record = read_record(folder) or {"status": INTERRUPTED, "error": "ended without a record", "seconds": None}
-        trial, status = trial_of(study, number), record["status"]
-        for name in ("error", "seconds"):
-            trial.set_user_attr(name, record[name])
-        trial.set_user_attr("status", status)
+        trial = self._handle(study, number)
         trial.set_user_attr("run", folder.name)
-        if status in (FINISHED, PRUNED):
-            # A job that was there already, of the same key, has told another trial.
-            report(study, number, read_curve(folder, self.monitor))
-        values = study.get_trials(deepcopy=False)[number].intermediate_values.values()
-        if status == FINISHED:
+        state = self._state(study.get_trials(deepcopy=False)[number])
+        values: Mapping[int, float] = {}
+        if is_finished(state, retry=True):
+            values = read_curve(folder, self.monitor)
+            for step, value in values.items():
+                trial.report(value, step)
+        if state["status"] == FINISHED:
             if not values:
                 raise ValueError(f"{folder} has no {self.monitor} in its log: a search needs logger=jsonl")
-            study.tell(number, max(values) if self.direction == "maximize" else min(values))
-        elif status == PRUNED:
-            study.tell(number, state=TrialState.PRUNED)
-        elif status not in (INTERRUPTED, RUNNING):
-            study.tell(number, state=TrialState.FAIL)
+            study.tell(number, max(values.values()) if self.direction == "maximize" else min(values.values()))
+        elif is_finished(state, retry=False):
+            study.tell(number, state=TrialState.PRUNED if state["status"] == PRUNED else TrialState.FAIL)
+
+    def _state(self, trial: FrozenTrial) -> Mapping[str, Any]:
+        """run.json of its run."""
+        run = trial.user_attrs.get("run")
+        unknown = {"status": INTERRUPTED, "error": "ended without saying why", "seconds": None}
+        return (read_state(self.folder / run) if run else None) or unknown
+
+    def _handle(self, study: optuna.Study, number: int) -> optuna.Trial:
+        """Trial of this number to write to, whichever process began it."""
+        storage = storage_in(self.folder / STUDY)
+        search = storage.get_study_id_from_name(NAME)
+        return optuna.Trial(study, storage.get_trial_id_from_study_id_trial_number(search, number))
 
     def _show(self, study: optuna.Study, before: set[int]) -> None:
-        table = Table(title=f"{self.folder}", title_justify="left", title_style="")
-        for column in ("trial", "run", "status", self.monitor, "minutes", ""):
-            right = column in ("trial", self.monitor, "minutes")
-            table.add_column(column, justify="right" if right else "left", overflow="fold")
-        for each in _counting(study):
-            values, seconds = each.intermediate_values, each.user_attrs.get("seconds")
-            table.add_row(
-                str(each.number),
-                each.user_attrs.get("run"),
-                _status(each) + (", before" if each.number in before else ""),
-                f"{each.value if each.value is not None else values[max(values)]:.2f}" if values else "",
-                "" if seconds is None else f"{seconds / 60:.1f}",
-                each.user_attrs.get("error"),
-            )
-        Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
+        rows = []
+        for trial in _counting(study):
+            values = trial.intermediate_values
+            value = trial.value if trial.value is not None else values[max(values)] if values else None
+            cells = standing(self._state(trial), earlier=trial.number in before, score=value)
+            rows.append([str(trial.number), trial.user_attrs.get("run"), *cells])
+        columns = ["trial", "run", "status", self.monitor, "minutes", ""]
+        Table(title=str(self.folder), columns=columns, rows=rows).show()
 
     def _write_best(self, study: optuna.Study) -> FrozenTrial | None:
         """Best trial, printed and written as arguments to be repeated; None if no trial is finished."""
-        if not any(each.state == TrialState.COMPLETE for each in study.get_trials(deepcopy=False)):
+        if not study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
             return None
         best = study.best_trial
         arguments = self._chosen(study, best.number)
@@ -217,27 +223,72 @@ def _is_open(trial: FrozenTrial, begun: Iterable[int]) -> bool:
     return trial.state == TrialState.RUNNING and trial.number not in begun
 
 
-def _status(trial: FrozenTrial) -> str:
-    """As in the record of its run."""
-    return str(trial.user_attrs.get("status", INTERRUPTED))
-
-
 def _counting(study: optuna.Study) -> list[FrozenTrial]:
     """All trials but those that failed and were tried again under another number."""
     trials = study.get_trials(deepcopy=False)
-    repeated = {each.user_attrs.get("repeats") for each in trials}
-    return [each for each in trials if each.number not in repeated]
+    repeated = {trial.user_attrs.get("repeats") for trial in trials}
+    return [trial for trial in trials if trial.number not in repeated]
 
 
 def _repeat_failed(study: optuna.Study) -> None:
     """Add each trial that failed once more: what was told of a trial is never changed."""
-    for each in _counting(study):
-        if each.state == TrialState.FAIL:
+    for trial in _counting(study):
+        if trial.state == TrialState.FAIL:
             study.add_trial(
                 optuna.trial.create_trial(
                     state=TrialState.RUNNING,
-                    params=each.params,
-                    distributions=each.distributions,
-                    user_attrs={"repeats": each.number},
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    user_attrs={"repeats": trial.number},
                 )
             )
+
+
+def read_space(override: Override) -> BaseDistribution:
+    """What a parameter may be, from Hydra's grammar for sweeps.
+
+    ``choice(16,64,256)`` is a list of texts, ``range(2,8,step=2)`` are the numbers 2, 4 and 6, whole ones or fractions,
+    ``interval(0.1,0.5)`` is any fraction; ``tag(log,...)`` around one of the last two looks at magnitudes.
+
+    Raises:
+        ValueError: for what cannot be searched, naming the parameter.
+
+    """
+    key, text, value = override.get_key_element(), override.get_value_string(), override.value()
+    tags: set[str] = getattr(value, "tags", set())
+    log_scale = "log" in tags
+    try:
+        if tags - {"log"}:
+            raise ValueError(f"tag {', '.join(sorted(tags - {'log'}))} is unknown, the only one is log")
+        if getattr(value, "shuffle", False):
+            raise ValueError("the order of what is searched means nothing, leave shuffle out")
+        if isinstance(value, IntervalSweep):
+            if isinstance(value.start, int):
+                raise ValueError("an interval holds fractions, whole numbers are range(from,to), without to itself")
+            return FloatDistribution(value.start, value.end, log=log_scale)  # type: ignore[arg-type]
+        if isinstance(value, RangeSweep):
+            numbers = list(value.range())
+            if not numbers:
+                raise ValueError("no number lies in it")
+            if all(isinstance(number, int) for number in numbers):
+                return IntDistribution(numbers[0], numbers[-1], step=int(value.step), log=log_scale)
+            if log_scale:
+                raise ValueError("steps and log exclude each other, write tag(log,interval(from,to))")
+            return FloatDistribution(numbers[0], numbers[-1], step=value.step)
+        if log_scale:
+            raise ValueError("a choice has no log")
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    except ValueError as error:
+        raise ValueError(f"{key}={text}: {error}") from error
+
+
+def corners(spaces: Mapping[str, BaseDistribution]) -> list[list[str]]:
+    """Arguments for points in which every end of a range and every choice occurs, to try whether they compose."""
+    ends = {
+        key: list(space.choices) if isinstance(space, CategoricalDistribution) else [space.low, space.high]  # type: ignore[attr-defined]
+        for key, space in spaces.items()
+    }
+    return [
+        [f"{key}={of_key[i % len(of_key)]}" for key, of_key in ends.items()]
+        for i in range(max(map(len, ends.values())))
+    ]

@@ -4,17 +4,17 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from kgt_lightning.runs.record import FAILED, INTERRUPTED, OUT_OF_MEMORY, read_failures, remove_failures
-from kgt_lightning.sweeps.attempt import Attempt
-from kgt_lightning.sweeps.ledger import Job
+from kgt_lightning.config.command import FULL_ERROR
+from kgt_lightning.config.extras import require
+from kgt_lightning.runs.run import FAILED, INTERRUPTED, OUT_OF_MEMORY, read_failure, remove_failures
+from kgt_lightning.sweeps.jobs import Job
+from kgt_lightning.sweeps.launcher import RecordedLauncher
+from kgt_lightning.sweeps.process import run_command
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +28,6 @@ OVER = (
 _TOLD_TO_STOP = [128 + number for number in (signal.SIGUSR1, signal.SIGUSR2)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Submitted:
-    """A job of the sweep in the queue."""
-
-    attempt: Attempt
-    id: str
-
-
 class Task:
     """What each of the processes of a job runs, again after the job was put back into the queue."""
 
@@ -47,11 +39,8 @@ class Task:
         # Submitit's handler. The run is to be saved before it acts, and saves at the same signal.
         requeue: Any = signal.getsignal(signal.SIGUSR2)
         rank = int(os.environ["SLURM_PROCID"])
-        command = self.arguments[-1]
-        others = ["hydra.output_subdir=null", f"hydra.job.name=rank{rank}", "hydra.job_logging.root.handlers=[file]"]
-        sys.argv = [command, *self.arguments, *(others if rank else [])]
         try:
-            import_module(f"kgt_lightning.{command}").main()
+            run_command(self.arguments, rank=rank)
         except SystemExit as end:
             # SIGTERM comes when SLURM has decided, also to run the job again. Before a pre-emption with a time of grace
             # it has not, and the job must do it.
@@ -67,51 +56,112 @@ class Task:
         return DelayedSubmission(self)
 
 
-def run_on_slurm(
-    jobs: Sequence[Job], *, folder: Path, parameters: Mapping[str, Any], max_num_timeout: int, poll_seconds: float
-) -> None:
-    """Submit jobs, but not those that an earlier start has left in the queue, and wait for the end of all.
+@dataclass(kw_only=True)
+class SlurmLauncher(RecordedLauncher):
+    """Each job as one of SLURM, of as many processes as devices.
 
-    Args:
-        jobs: all of one sweep.
-        folder: for submitit's files, and for what jobs print before their logs begin.
-        parameters: of submitit's ``AutoExecutor``.
-        max_num_timeout: times that a job is put back into the queue because its time is up.
-        poll_seconds: time between two looks at the queue.
-
-    Raises:
-        ValueError: if this machine has no SLURM, or it refuses the jobs, with its reason.
-
+    Submitit's own launcher for Hydra submits all jobs at every start, and one that fails hides how the others stand.
     """
-    queue = states()
-    waiting: list[Submitted] = []
-    new: list[tuple[Attempt, list[str]]] = []
-    for job in jobs:
-        attempt = Attempt(job)
-        file = job.folder / "slurm_job"
-        earlier = file.read_text().strip() if file.exists() else ""
-        if queue.get(earlier, UNKNOWN) not in OVER:
-            log.info("%s is in the queue already, as %s", job.name, earlier)
-            waiting.append(Submitted(attempt=attempt, id=earlier))
-            continue
-        # A job begins anew only if it has no checkpoint; whether it has one by then is not known yet.
-        arguments = attempt.arguments(resume=True)
-        if arguments is not None:
-            new.append((attempt, arguments))
-    if new:
-        tasks = [Task(arguments=arguments) for _, arguments in new]
-        ids = _submit(tasks, folder=folder, parameters=parameters, max_num_timeout=max_num_timeout)
-        for (attempt, _), number in zip(new, ids, strict=True):
-            remove_failures(attempt.job.folder)
-            (attempt.job.folder / "slurm_job").write_text(f"{number}\n")
-            log.info("%s is in the queue as %s; its log will be in %s", attempt.job.name, number, attempt.job.folder)
-            waiting.append(Submitted(attempt=attempt, id=number))
-    try:
-        _wait(waiting, poll_seconds=poll_seconds)
-    except KeyboardInterrupt:
-        ids = sorted({each.id.partition("_")[0] for each in waiting})
-        log.warning("the jobs stay in the queue: the same command waits for them, scancel %s ends them", " ".join(ids))
-        raise SystemExit(128 + signal.SIGINT) from None
+
+    trials: bool
+    name: str
+    partition: str | None
+    account: str | None
+    qos: str | None
+    constraint: str | None
+    additional_parameters: dict[str, Any]
+    """Other options of sbatch."""
+    setup_lines: list[str]
+    """Of shell, before each job."""
+    nodes: int
+    tasks_per_node: int
+    gpus_per_node: int
+    cpus_per_task: int
+    mem_gb: float | None
+    timeout_min: int
+    signal_delay_s: int
+    """Time before the end of ``timeout_min`` at which a job is told to stop."""
+    max_num_timeout: int
+    """Times that a job goes back into the queue because its time is up."""
+    array_parallelism: int
+    poll_seconds: float
+
+    def check(self) -> None:
+        """Raise a ValueError if a setting is wrong, or submitit is missing."""
+        require("hydra/launcher=slurm", "slurm", "submitit")
+        for key, value in (("devices", self.tasks_per_node), ("num_nodes", self.nodes)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"trainer.{key}={value}: SLURM has to be told how many, as a number of at least 1")
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Submit jobs, but not those that an earlier start has left in the queue, and wait for the end of all.
+
+        Raises:
+            ValueError: if this machine has no SLURM, or it refuses the jobs, with its reason.
+
+        """
+        queue = states()
+        waiting: dict[str, Job] = {}
+        new: dict[Job, Task] = {}
+        for job in jobs:
+            file = job.folder / "slurm_job"
+            earlier = file.read_text().strip() if file.exists() else ""
+            if queue.get(earlier, UNKNOWN) not in OVER:
+                log.info("%s is in the queue already, as %s", job.name, earlier)
+                waiting[earlier] = job
+            elif (arguments := job.arguments()) is not None:
+                new[job] = Task(arguments=arguments)
+        for job, number in zip(new, self._submit([*new.values()]) if new else [], strict=True):
+            remove_failures(job.folder)
+            (job.folder / "slurm_job").write_text(f"{number}\n")
+            log.info("%s is in the queue as %s; its log will be in %s", job.name, number, job.folder)
+            waiting[number] = job
+        try:
+            wait(waiting, poll_seconds=self.poll_seconds)
+        except KeyboardInterrupt:
+            ids = " ".join(sorted({number.partition("_")[0] for number in waiting}))
+            log.warning("the jobs stay in the queue: the same command waits for them, scancel %s ends them", ids)
+            raise SystemExit(128 + signal.SIGINT) from None
+
+    def _submit(self, tasks: Sequence[Task]) -> list[str]:
+        import submitit
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        parameters = {
+            "name": self.name,
+            "nodes": self.nodes,
+            "tasks_per_node": self.tasks_per_node,
+            # All GPUs of a node are seen by all processes there: Lightning chooses by the rank.
+            "gpus_per_node": self.gpus_per_node or None,
+            "cpus_per_task": self.cpus_per_task,
+            "mem_gb": self.mem_gb,
+            "timeout_min": self.timeout_min,
+            "slurm_partition": self.partition,
+            "slurm_account": self.account,
+            "slurm_qos": self.qos,
+            "slurm_constraint": self.constraint,
+            "slurm_array_parallelism": self.array_parallelism,
+            "slurm_signal_delay_s": self.signal_delay_s,
+            "slurm_additional_parameters": {"requeue": True, **self.additional_parameters},
+            "slurm_setup": [
+                # sbatch passes the environment on: what is set for Hydra in this process is not meant for others.
+                f"export HYDRA_FULL_ERROR={int(FULL_ERROR)}",
+                "export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}",
+                *self.setup_lines,
+            ],
+            # srun does not take over --cpus-per-task; and a process that is gone is waited for in vain.
+            "slurm_srun_args": [f"--cpus-per-task={self.cpus_per_task}", "--kill-on-bad-exit=1"],
+        }
+        executor = submitit.AutoExecutor(
+            folder=self.folder / ".submitit" / "%j", cluster="slurm", slurm_max_num_timeout=self.max_num_timeout
+        )
+        executor.update_parameters(**{key: value for key, value in parameters.items() if value is not None})
+        try:
+            with executor.batch():
+                jobs = [executor.submit(task) for task in tasks]
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise ValueError(f"SLURM refuses the jobs: {' '.join(str(error).split())}") from error
+        return [job.job_id for job in jobs]
 
 
 def states() -> dict[str, str]:
@@ -139,48 +189,28 @@ def _own_id() -> str:
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
 
 
-def _submit(tasks: Sequence[Task], *, folder: Path, parameters: Mapping[str, Any], max_num_timeout: int) -> list[str]:
-    import submitit
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
-
-    executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=max_num_timeout)
-    executor.update_parameters(**parameters)
-    try:
-        with executor.batch():
-            jobs = [executor.submit(task) for task in tasks]
-    except (FailedJobError, FailedSubmissionError) as error:
-        raise ValueError(f"SLURM refuses the jobs: {' '.join(str(error).split())}") from error
-    return [job.job_id for job in jobs]
-
-
-def _wait(waiting: Sequence[Submitted], *, poll_seconds: float) -> None:
-    """Wait until all jobs have left the queue for good, and see to it that their records tell how they ended."""
-    left = [*waiting]
-    last: dict[str, str] = {}
-    while left:
+def wait(waiting: Mapping[str, Job], *, poll_seconds: float) -> None:
+    """Wait until all jobs have left the queue for good, and see to it that run.json of each tells how it ended."""
+    last = dict.fromkeys(waiting, "")
+    while last:
         try:
             queue = states()
         except ValueError as error:
             log.warning("%s; it is asked again", error)
             time.sleep(poll_seconds)
             continue
-        for each in [*left]:
-            state = queue.get(each.id, UNKNOWN)
-            if last.get(each.id) != state:
-                log.info("%s: %s", each.attempt.job.name, state.lower())
-                last[each.id] = state
+        for number, before in [*last.items()]:
+            last[number] = state = queue.get(number, UNKNOWN)
+            if state != before:
+                log.info("%s: %s", waiting[number].name, state.lower())
             if state in OVER:
-                left.remove(each)
-                _settle(each.attempt, state)
-        if left:
+                del last[number]
+                _settle(waiting[number], state)
+        if last:
             time.sleep(poll_seconds)
 
 
-def _settle(attempt: Attempt, state: str) -> None:
-    """See to it that the record of a job tells how it ended, if the job was not given the time to write it."""
+def _settle(job: Job, state: str) -> None:
+    """See to it that run.json tells how the job ended, if it was not given the time to write it."""
     status = {"FAILED": FAILED, "COMPLETED": FAILED, "OUT_OF_MEMORY": OUT_OF_MEMORY}.get(state, INTERRUPTED)
-    reason = f"SLURM: {state.lower()}"
-    for rank, (its_status, error) in read_failures(attempt.job.folder).items():
-        if its_status != INTERRUPTED:
-            status, reason = its_status, f"process {rank}: {error}"
-    attempt.settle(status, reason)
+    job.settle(*(read_failure(job.folder) or (status, f"SLURM: {state.lower()}")))

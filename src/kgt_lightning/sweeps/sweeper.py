@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from kgt_lightning.config.errors import one_line
 from kgt_lightning.config.extras import require
 from kgt_lightning.config.schema import check_types
-from kgt_lightning.runs.record import config_key
+from kgt_lightning.runs.run import config_key
 
 
 class OptunaSweeper(Sweeper):
@@ -74,17 +74,17 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run the search to its end."""
         # Optuna is optional.
-        from kgt_lightning.sweeps.search import Search
-        from kgt_lightning.sweeps.spaces import corners, read_space
+        from kgt_lightning.sweeps.search import Search, corners, read_space
 
         assert self.config is not None and self.launcher is not None, "setup comes first"
         launcher = self.launcher
         parser = OverridesParser.create(config_loader=self.loader)
         params = [f"{key}={value}" for key, value in self.params.items()]
         # Of several arguments for the same key the last counts.
-        given = {each.key_or_group: each for each in parser.parse_overrides([*params, *arguments])}
-        spaces = {each.get_key_element(): read_space(each) for each in given.values() if each.is_sweep_override()}
-        fixed = [str(each.input_line) for each in given.values() if not each.is_sweep_override()]
+        given = {override.key_or_group: override for override in parser.parse_overrides([*params, *arguments])}
+        searched = [override for override in given.values() if override.is_sweep_override()]
+        spaces = {override.get_key_element(): read_space(override) for override in searched}
+        fixed = [str(override.input_line) for override in given.values() if not override.is_sweep_override()]
         if not spaces:
             raise ValueError("there is nothing to search: name spaces, such as 'optim.lr=tag(log,interval(1e-4,3e-3))'")
         for point in corners(spaces):
@@ -93,7 +93,7 @@ class OptunaSweeper(Sweeper):
         folder = Path(self.config.hydra.sweep.dir)
 
         def launch(trials: Sequence[Sequence[str]], first: int) -> list[Path]:
-            jobs = launcher.launch([[*fixed, *each] for each in trials], initial_job_idx=first)
+            jobs = launcher.launch([[*fixed, *chosen] for chosen in trials], initial_job_idx=first)
             return [Path(job.hydra_cfg.hydra.runtime.output_dir) for job in jobs]  # type: ignore[union-attr]
 
         Search(

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from kgt_lightning.system.files import LAST, NEXT, PREVIOUS, rename
@@ -18,6 +18,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """What ends a run: Ctrl+C, a scheduler that takes the machine away, and what SLURM sends before the time is up."""
 
 log = logging.getLogger(__name__)
+
+
+class ValidateEnd(Callback):
+    """Has the last step validated, also where no multiple of ``val_check_interval`` ends the run."""
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Let every batch be validated from here on: it is the last."""
+        if trainer.global_step == trainer.max_steps:
+            trainer.val_check_batch = 1
 
 
 class LastCheckpoint(Checkpoint):
@@ -132,15 +143,15 @@ class LastCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             name = signal.Signals(number).name
             log.warning("%s: saved at step %d and stopped, resume=true goes on from there", name, trainer.global_step)
-        # Lightning kills the first process if one that it started fails; which must have the time to end in order.
+        # The first process that fails makes torchrun end the others; the one that writes must end in order.
         raise SystemExit(128 + number if trainer.is_global_zero else 0)
 
     def _listen(self) -> None:
         # Lightning has kept the handlers of before, and brings them back at the end. Its own for SIGTERM is replaced:
         # with several processes it communicates in the midst of whatever they are doing.
         if threading.current_thread() is threading.main_thread():
-            for each in SIGNALS:
-                signal.signal(each, self._heard)
+            for number in SIGNALS:
+                signal.signal(number, self._heard)
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         if not self._training or self._signal is not None:
@@ -151,5 +162,5 @@ class LastCheckpoint(Checkpoint):
 def _is_validated(trainer: lightning.Trainer) -> bool:
     """Whether a validation follows the training batch that has just ended."""
     every = trainer.val_check_batch
-    due = every is not None and (trainer.fit_loop.total_batch_idx + 1) % every == 0
-    return trainer.enable_validation and (due or trainer.should_stop)
+    batches = trainer.global_step * trainer.accumulate_grad_batches
+    return trainer.enable_validation and every is not None and batches % every == 0

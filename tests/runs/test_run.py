@@ -1,4 +1,4 @@
-"""run.json says what was run and how it ended, whatever that was."""
+"""run.json says what was run and how it ended, whatever that was, and what is left to do."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from hydra.errors import InstantiationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from kgt_lightning.runs.record import config_key, how_it_ended, read_record, write_record
+from kgt_lightning.runs.run import Run, config_key, how_it_ended, is_finished, read_score, read_state, write_state
 from kgt_lightning.system import hardware as machine
 from kgt_lightning.train import train
 
@@ -57,12 +57,12 @@ def test_a_run_that_did_not_reach_its_end_and_then_does(tiny, tmp_path, monkeypa
     arguments = ("trainer.max_steps=3", "trainer.val_check_interval=1", *RAISING)
     with pytest.raises(type(error)):
         train(tiny(tmp_path, *arguments))
-    record = read_record(tmp_path)
+    record = read_state(tmp_path)
     assert record["status"] == status
     assert record["error"].startswith(reason)
     monkeypatch.setattr(Raise, "error", None)
     train(tiny(tmp_path, *arguments, "resume=true"))
-    after = read_record(tmp_path)
+    after = read_state(tmp_path)
     assert (after["status"], after["error"]) == ("finished", None)
     assert after["seconds"] > record["seconds"], "the earlier start counts"
 
@@ -70,7 +70,7 @@ def test_a_run_that_did_not_reach_its_end_and_then_does(tiny, tmp_path, monkeypa
 def test_a_run_that_cannot_begin(tiny, tmp_path):
     with pytest.raises(InstantiationException):
         train(tiny(tmp_path, "model.k=99"))
-    record = read_record(tmp_path)
+    record = read_state(tmp_path)
     assert record["status"] == "failed"
     assert record["error"].startswith("k=99 must lie in 1..16")
 
@@ -87,11 +87,11 @@ def test_what_is_refused_leaves_the_record_of_the_run_that_is_there(tiny, tmp_pa
 def test_seconds_after_a_kill_are_those_up_to_the_last_checkpoint(tiny, tmp_path):
     train(tiny(tmp_path, "trainer.max_steps=1"))
     killed = {"status": "running", "seconds": 1000.0, "started": "2020-01-01T00:00:00+00:00", "peak_memory_mb": None}
-    write_record(tmp_path, read_record(tmp_path) | killed)
+    write_state(tmp_path, read_state(tmp_path) | killed)
     last = tmp_path / "checkpoints" / "last.ckpt"
     os.utime(last, (1577836800 + 500, 1577836800 + 500))
     train(tiny(tmp_path, "trainer.max_steps=1", "resume=true"))
-    assert 1500 < read_record(tmp_path)["seconds"] < 1600
+    assert 1500 < read_state(tmp_path)["seconds"] < 1600
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,49 @@ def test_the_key_is_that_of_what_shapes_the_result(tiny, tmp_path, arguments, sa
     assert (config_key(tiny(tmp_path / "b", *arguments)) == first) is same
 
 
+@pytest.mark.parametrize(
+    ("status", "retry", "finished"),
+    [
+        ("finished", False, True),
+        ("finished", True, True),
+        ("pruned", False, True),
+        ("pruned", True, True),
+        ("failed", False, True),
+        ("failed", True, False),
+        ("out of memory", False, True),
+        ("out of memory", True, False),
+        ("interrupted", False, False),
+        ("running", False, False),
+    ],
+)
+def test_what_is_run_again(status, retry, finished):
+    assert is_finished({"status": status}, retry=retry) is finished
+    assert not is_finished(None, retry=retry)
+
+
+def test_other_launchers_go_on_in_numbered_folders(tiny, tmp_path):
+    config = tiny(tmp_path)
+    assert Run(config, tmp_path, overrides=[]).should_run()
+    record = {"status": "finished", "error": None, "overrides": ["model.k=8"], "key": config_key(config)}
+    write_state(tmp_path, record)
+    (tmp_path / "results.json").write_text(json.dumps({"means": {"CBSD68 sigma=25": {"psnr": 30.0, "images": 3}}}))
+    assert not Run(config, tmp_path, overrides=[]).should_run()
+    assert read_score(tmp_path) == 30.0
+    write_state(tmp_path, {**record, "status": "failed", "error": "the loss is not finite"})
+    with pytest.raises(ValueError, match="failed before: the loss is not finite; retry=true tries again"):
+        Run(config, tmp_path, overrides=[]).should_run()
+    write_state(tmp_path, {**record, "status": "interrupted"})
+    config.resume = False
+    assert Run(config, tmp_path, overrides=[]).should_run()
+    assert config.resume is True
+    with pytest.raises(ValueError, match=r"holds another job \(model.k=8\): name another sweep"):
+        Run(tiny(tmp_path, "model.k=9"), tmp_path, overrides=[]).should_run()
+
+
 def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "run.json").write_text('{"status": "fini')
     with pytest.raises(ValueError, match=r"run\.json is damaged .* remove it"):
-        read_record(tmp_path)
+        read_state(tmp_path)
 
 
 def test_an_error_without_words_is_named_by_its_type():

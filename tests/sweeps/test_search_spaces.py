@@ -4,7 +4,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from kgt_lightning.sweeps.spaces import corners, read_space
+from kgt_lightning.sweeps.search import corners, read_space
 
 
 def parsed(text):
