@@ -50,16 +50,8 @@ def bench_attention(
     for nodes, neighbours in product(num_nodes, k):
         if neighbours > nodes:
             continue
-        common = {
-            "device": device.type,
-            "dtype": str(dtype).removeprefix("torch."),
-            "windows": windows,
-            "heads": heads,
-            "width": width,
-            "bias": bias,
-            "num_nodes": nodes,
-            "k": neighbours,
-        }
+        sizes = {"windows": windows, "heads": heads, "width": width, "bias": bias, "num_nodes": nodes, "k": neighbours}
+        common = {"device": device.type, "dtype": str(dtype).removeprefix("torch."), **sizes}
         random = partial(torch.randn, generator=torch.Generator(device).manual_seed(0), device=device)
         # Views of one tensor, as a model has them.
         qkv = list(random(windows, nodes, 3, heads, width).to(dtype).permute(2, 0, 3, 1, 4).unbind(0))

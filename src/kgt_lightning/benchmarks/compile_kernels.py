@@ -175,7 +175,7 @@ def main(arguments: list[str]) -> int:
     widths = [int(argument) for argument in arguments if argument.isdigit()] or [WIDTH]
     targets = [argument for argument in arguments if not argument.isdigit()] or list(TARGETS)
     if unknown := next((target for target in targets if target not in TARGETS), None):
-        print(f"error: target {unknown!r} is unknown; choose from {', '.join(TARGETS)}", file=sys.stderr)  # noqa: T201
+        print(f"error: target {unknown!r} is unknown; choose from {', '.join(TARGETS)}", file=sys.stderr)
         return 2
     settings = [Setting(dtype=dtype, width=width) for width in widths for dtype in DTYPES]
     tasks = [(setting, target) for setting in settings for target in targets]
@@ -186,7 +186,7 @@ def main(arguments: list[str]) -> int:
     for width, group in itertools.groupby(settings, lambda setting: setting.width):
         rows = [row for s in group for row in render(s, {target: results[s, target] for target in targets})]
         table = Table(columns=columns, rows=rows)
-        print(f"Head width {width}, {SIZES.format(**vars(settings[0]))}:\n\n{table.markdown()}")  # noqa: T201
+        print(f"Head width {width}, {SIZES.format(**vars(settings[0]))}:\n\n{table.markdown()}")
     found = [
         problem
         for (setting, target), usages in results.items()
@@ -194,7 +194,7 @@ def main(arguments: list[str]) -> int:
         for problem in problems(f"{name} ({TYPES[setting.dtype]}, width {setting.width})", target, usage)
     ]
     for problem in found:
-        print(f"error: {problem}", file=sys.stderr)  # noqa: T201
+        print(f"error: {problem}", file=sys.stderr)
     return 1 if found else 0
 
 
