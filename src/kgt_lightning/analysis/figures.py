@@ -34,14 +34,8 @@ def draw_neighbours(
     """Draw the image once for every point and stage: bright are the neighbours of the node there, a cross is the node.
 
     A frame shows the window, outside of which no neighbour can lie. The title says how many neighbours lie on
-    the image and how far away they are on average.
-
-    Args:
-        image: [C, H, W] in [0, 1], as the network was given it.
-        graphs: of this image.
-        points: vertical and horizontal place in the image, from 0 to 1.
-        file: to write, a PNG.
-
+    the image and how far away they are on average. The image [C, H, W] in [0, 1] is what the network was given; points
+    are vertical and horizontal, from 0 to 1.
     """
     figure, panels = _grid(len(points), len(graphs), cell=2.3)
     for (point, graph), axes in zip(product(points, graphs), panels, strict=True):
@@ -102,13 +96,8 @@ def draw_influence(
 ) -> None:
     """Draw the image, and for each place how much the pixels influence what is restored there, on a logarithmic scale.
 
-    Args:
-        image: [C, H, W] in [0, 1].
-        fields: influence [H, W] of each place, see :func:`influence`.
-        places: row and column.
-        circles: for each place, radii in pixels to draw around it.
-        file: to write, a PNG.
-
+    The image is [C, H, W] in [0, 1]; each place, row and column, has its influence [H, W], see :func:`influence`, and
+    the radii in pixels of circles around it.
     """
     figure, (overview, *panels) = _grid(1, 1 + len(fields), cell=3.2)
     overview.imshow(_pixels(_in_colour(image)))

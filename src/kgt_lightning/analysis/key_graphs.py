@@ -43,7 +43,8 @@ def captured(backbone: nn.Module) -> Iterator[list[StageGraph]]:
         ValueError: if the backbone has no such stage.
 
     """
-    if not any(isinstance(module, Stage) for module in backbone.modules()):
+    stages = [(name, module) for name, module in backbone.named_modules() if isinstance(module, Stage)]
+    if not stages:
         raise ValueError(f"{type(backbone).__qualname__} has no Key-Graph: there is nothing to draw or to analyze")
     graphs: list[StageGraph] = []
 
@@ -67,7 +68,6 @@ def captured(backbone: nn.Module) -> Iterator[list[StageGraph]]:
 
         return [stage.layers[0].register_forward_pre_hook(keep), stage.register_forward_hook(finish)]
 
-    stages = [(name, module) for name, module in backbone.named_modules() if isinstance(module, Stage)]
     hooks = [hook for name, stage in stages for hook in listen(name, stage)]
     try:
         yield graphs

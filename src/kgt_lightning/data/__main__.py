@@ -62,11 +62,10 @@ def _list(arguments: argparse.Namespace, catalogue: Catalogue, root: Path | None
         print(json.dumps([{**asdict(catalogue[name]), "found": number} for name, number in found.items()], indent=2))
         return 0
     rows = []
-    for name, each in catalogue.items():
-        size = ("x".join(map(str, each.size)) if each.size else "various") + " gray" * (each.channels == 1)
-        rows.append(
-            [name, f"{found[name]} / {each.images}", ", ".join(each.tasks), ", ".join(each.use), size, each.licence]
-        )
+    for name, known in catalogue.items():
+        size = ("x".join(map(str, known.size)) if known.size else "various") + " gray" * (known.channels == 1)
+        uses = [", ".join(known.tasks), ", ".join(known.use)]
+        rows.append([name, f"{found[name]} / {known.images}", *uses, size, known.licence])
     title = f"Image sets below {root or 'no root: give --root=<folder> or KGT_DATA'}"
     Table(title=title, columns=["name", "found", "tasks", "use", "size", "licence"], rows=rows).show()
     return 0

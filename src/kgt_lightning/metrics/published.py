@@ -96,13 +96,8 @@ def comparison(
 ) -> Table | None:
     """Table of our means beside the published ones, None if there are none.
 
-    Args:
-        task: name of the task.
-        channels: of the clean images.
-        means: by (test set, setting), then by the names of the columns.
-        columns: our numbers.
-        family: of our metrics, ``swinir`` or ``grl``.
-
+    Means go by (test set, setting), then by the names of our columns; the channels are those of the clean images, the
+    family is that of our metrics, ``swinir`` or ``grl``.
     """
     table: list[list[str]] = []
     for (test_set, setting), mean in means.items():
