@@ -184,7 +184,8 @@ def main(arguments: list[str]) -> int:
     columns = ["kernel", "type", *(f"{target}: registers / shared KiB" for target in targets), "spilled bytes"]
     columns += ["memory MB", "cache MB", "tensor GFLOP", "other GFLOP", *(f"{gpu.name} at least, µs" for gpu in GPUS)]
     for width, group in itertools.groupby(settings, lambda setting: setting.width):
-        rows = [row for s in group for row in render(s, {target: results[s, target] for target in targets})]
+        usages = [(setting, {target: results[setting, target] for target in targets}) for setting in group]
+        rows = [row for usage in usages for row in render(*usage)]
         table = Table(columns=columns, rows=rows)
         print(f"Head width {width}, {SIZES.format(**vars(settings[0]))}:\n\n{table.markdown()}")
     found = [
