@@ -5,7 +5,7 @@ python -m kgt_lightning.bench what=model model=kgt_small model.k=128 whole_model
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,18 +40,18 @@ def measure(config: DictConfig, device: torch.device) -> Iterator[dict[str, Any]
         raise ValueError(f"dtype={config.dtype} is unknown: choose one of {', '.join(DTYPES)}")
     common = {"device": device, "seconds": config.seconds}
     settings = {"dtype": DTYPES[config.dtype], **common}
-    options: Any = {
-        name: OmegaConf.to_object(config[name]) for name in ("attention", "graph", "whole_model", "pipeline")
-    }
+    options: Callable[[DictConfig], Any] = OmegaConf.to_object
     match config.what:
         case "attention":
-            return bench_attention(**options["attention"], **settings)
+            return bench_attention(**options(config.attention), **settings)
         case "graph":
-            return bench_graph(**options["graph"], **settings)
+            return bench_graph(**options(config.graph), **settings)
         case "model":
-            return bench_model(make_backbone=partial(instantiate, config.model), **options["whole_model"], **common)
+            return bench_model(
+                make_backbone=partial(instantiate, config.model), **options(config.whole_model), **common
+            )
         case "data":
-            return bench_data(make_data=partial(instantiate, config.data), **options["pipeline"])
+            return bench_data(make_data=partial(instantiate, config.data), **options(config.pipeline))
     raise ValueError(f"what={config.what} is unknown: choose attention, graph, model or data")
 
 
