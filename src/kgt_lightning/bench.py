@@ -5,7 +5,7 @@ python -m kgt_lightning.bench what=model model=kgt_small model.k=128 whole_model
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from kgt_lightning.benchmarks.data import bench_data
 from kgt_lightning.benchmarks.graph import bench_graph
 from kgt_lightning.benchmarks.measure import limit_memory
 from kgt_lightning.benchmarks.model import bench_model
-from kgt_lightning.benchmarks.report import show, write
+from kgt_lightning.benchmarks.report import rounded, show, write
 from kgt_lightning.config.command import command
 from kgt_lightning.config.extras import require
 from kgt_lightning.system.hardware import machine
@@ -40,25 +40,23 @@ def measure(config: DictConfig, device: torch.device) -> Iterator[dict[str, Any]
         raise ValueError(f"dtype={config.dtype} is unknown: choose one of {', '.join(DTYPES)}")
     common = {"device": device, "seconds": config.seconds}
     settings = {"dtype": DTYPES[config.dtype], **common}
-    if config.what == "attention":
-        return bench_attention(**_options(config.attention), **settings)
-    if config.what == "graph":
-        return bench_graph(**_options(config.graph), **settings)
-    if config.what == "model":
-        return bench_model(make_backbone=partial(instantiate, config.model), **_options(config.whole_model), **common)
-    if config.what == "data":
-        return bench_data(make_data=partial(instantiate, config.data), **_options(config.pipeline))
+    options: Callable[[DictConfig], Any] = OmegaConf.to_object
+    match config.what:
+        case "attention":
+            return bench_attention(**options(config.attention), **settings)
+        case "graph":
+            return bench_graph(**options(config.graph), **settings)
+        case "model":
+            return bench_model(
+                make_backbone=partial(instantiate, config.model), **options(config.whole_model), **common
+            )
+        case "data":
+            return bench_data(make_data=partial(instantiate, config.data), **options(config.pipeline))
     raise ValueError(f"what={config.what} is unknown: choose attention, graph, model or data")
-
-
-def _options(section: DictConfig) -> dict[str, Any]:
-    options: Any = OmegaConf.to_object(section)
-    return options
 
 
 @command("bench")
 def main(config: DictConfig) -> None:
-    """Command-line entry."""
     require("kgt bench", "report", "matplotlib")
     usual = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(usual if config.device == "auto" else config.device)
@@ -69,7 +67,7 @@ def main(config: DictConfig) -> None:
     rows = []
     for row in measure(config, device):
         rows.append(row)
-        log.info("%s", {name: float(f"{x:.4g}") if isinstance(x, float) else x for name, x in row.items()})
+        log.info("%s", rounded(row))
     described = machine(device)
     show(rows, title=f"{config.what} on {described.get('gpu', described['processor'])}")
     folder = Path(config.run_dir)

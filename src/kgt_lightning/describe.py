@@ -30,7 +30,6 @@ def describe(config: DictConfig) -> dict[str, Any]:
 
 @command("describe")
 def main(config: DictConfig) -> None:
-    """Command-line entry."""
     facts = describe(config)
     height, width = facts["size"]
     rows = [
@@ -41,7 +40,7 @@ def main(config: DictConfig) -> None:
     if facts["k"] is not None:
         rows.append(["neighbours k of each node", f"{facts['k']} of {facts['window'] ** 2} in a window"])
     Table(columns=[f"{config.task} with {config.model_name}", ""], rows=rows).show()
-    print(json.dumps(facts))  # noqa: T201
+    print(json.dumps(facts))
 
 
 if __name__ == "__main__":

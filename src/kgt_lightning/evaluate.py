@@ -8,7 +8,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import lightning
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
@@ -18,7 +17,7 @@ from kgt_lightning.config.command import command
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.images.files import Picture, write_image
-from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
+from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.runs.results import run_test
 from kgt_lightning.runs.run import Run
 from kgt_lightning.sweeps.ranks import run_in_ranks
@@ -37,22 +36,13 @@ class SaveImages(Callback):
         self.folder = folder
         self.test_sets = [name.replace(" ", "_") for name in test_sets]
 
-    def on_test_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+    def on_test_batch_end(  # type: ignore[override]
+        self, trainer: Any, module: RestorationModule, outputs: Any, batch: Sample, _: int, dataloader_idx: int = 0
     ) -> None:
-        """Write the three pictures of one image."""
-        assert isinstance(batch, Sample)
-        assert isinstance(pl_module, RestorationModule)
         pictures = {
             "degraded": batch.degraded[0],
             "restored": outputs[0],
-            "panels": side_by_side(pl_module.baseline(batch.degraded)[0], outputs[0], batch.clean[0]),
+            "panels": side_by_side(module.baseline(batch.degraded)[0], outputs[0], batch.clean[0]),
         }
         for kind, pixels in pictures.items():
             file = self.folder / kind / self.test_sets[dataloader_idx] / f"{batch.name}.png"
@@ -61,7 +51,6 @@ class SaveImages(Callback):
 
 @command("evaluate", sections=SECTIONS, names=["task"])
 def main(config: DictConfig) -> None:
-    """Command-line entry."""
     checkpoint = load_checkpoint(config.checkpoint, trust=config.trust)
     task = checkpoint.config.task
     if config.task.name not in (None, task):
@@ -77,23 +66,22 @@ def main(config: DictConfig) -> None:
     if "degraded" in config.data:  # pairs that were not trained on: all of them are tested
         checkpoint.change({"data": {"train": None}})
     checkpoint.change({section: config[section] for section in SECTIONS})
-    channels = checkpoint.config.data.channels
-    if channels != checkpoint.config.model.channels:
-        raise ValueError(
-            f"data.channels={channels}: the model in the checkpoint takes {checkpoint.config.model.channels}"
-        )
+    channels, taken = checkpoint.config.data.channels, checkpoint.config.model.channels
+    if channels != taken:
+        raise ValueError(f"data.channels={channels}: the model in the checkpoint takes {taken}")
     module = checkpoint.module()
     data: RestorationData = instantiate(checkpoint.config.data)
     _ = data.test_versions  # what is wrong with a set is named before the first image is restored
 
     folder = Path(config.run_dir)
-    run = Run(_tested(checkpoint, folder), folder, overrides=list(HydraConfig.get().overrides.task))
+    # For the record: what was trained with, as changed for the test.
+    tested = checkpoint.config.copy()
+    tested.update({"checkpoint": str(checkpoint.path), "run_dir": str(folder), "run": folder.name, "resume": False})
+    run = Run(tested, folder, overrides=list(HydraConfig.get().overrides.task))
     if run_in_ranks(config, run):
         return
-    callbacks = []
-    if config.save_images:
-        callbacks.append(SaveImages(folder=folder, test_sets=[str(test_set) for test_set in data.test_sets]))
-    trainer = instantiate(config.trainer, callbacks=callbacks)
+    saving = [SaveImages(folder=folder, test_sets=list(map(str, data.test_sets)))] if config.save_images else []
+    trainer = instantiate(config.trainer, callbacks=saving)
     with run.recording():
         run.start(device=trainer.strategy.root_device, devices=trainer.world_size)
         results = run_test(trainer, module, data, task=task)
@@ -101,13 +89,6 @@ def main(config: DictConfig) -> None:
             results.write(folder, checkpoint=str(checkpoint.path), k=getattr(module.network.backbone, "k", None))
             results.show()
             log.info("results.json and results.csv are in %s", folder)
-
-
-def _tested(checkpoint: Checkpoint, folder: Path) -> DictConfig:
-    """Configuration for the record: what was trained with, as changed for the test, and the checkpoint."""
-    config = checkpoint.config.copy()
-    config.update({"checkpoint": str(checkpoint.path), "run_dir": str(folder), "run": folder.name, "resume": False})
-    return config
 
 
 if __name__ == "__main__":

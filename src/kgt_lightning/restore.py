@@ -37,24 +37,23 @@ def restore(module: RestorationModule, image: Tensor, *, tile: int, overlap: int
         ValueError: if the image has colours where the module restores them.
 
     """
-    channels = module.degraded_channels
-    batch = pad_to_multiple(image[None], module.grid)
+    channels, scale = module.degraded_channels, module.network.scale
     if channels != module.network.backbone.channels and len(image) != channels:
         raise ValueError(f"the image has {len(image)} channels, this model restores images of {channels}: convert it")
-    if channels == 3 and len(image) == 1:
+    batch = pad_to_multiple(image[None], module.grid)
+    if len(image) < channels:
         batch = batch.expand(-1, 3, -1, -1)
-    elif channels == 1 and len(image) == 3:
+    elif len(image) > channels:
         batch = batch.transpose(0, 1)
 
     def forward(part: Tensor) -> Tensor:
         return module(part.to(module.device)).float().cpu()
 
-    scale = module.network.scale
     restored = restore_tiled(forward, batch, tile=tile, overlap=overlap, scale=scale)
     restored = restored[..., : image.shape[-2] * scale, : image.shape[-1] * scale]
-    if channels == 3 and len(image) == 1:
+    if len(image) < channels:
         return gray(restored)[0]
-    return restored[:, 0] if channels == 1 and len(image) == 3 else restored[0]
+    return restored[:, 0] if len(image) > channels else restored[0]
 
 
 def aligned(tile: int, overlap: int, *, multiple: int) -> tuple[int, int]:
@@ -80,16 +79,14 @@ def targets(source: Path, folder: Path, *, overwrite: bool) -> dict[Path, Path]:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"output={folder} is a file: name a folder")
     if source.is_file():
-        pairs = {source: folder / source.name}
         if source.suffix.lower() not in FORMATS:
             known = ", ".join(FORMATS)
             raise ValueError(f"input={source} cannot be written under its name: convert it to one of {known} first")
+        pairs = {source: folder / source.name}
     else:
-        inside = folder.resolve()
         # What an earlier run restored to a folder inside the source is no source.
-        found = [
-            path for path in list_images(source) if inside == source.resolve() or inside not in path.resolve().parents
-        ]
+        inside, itself = folder.resolve(), folder.resolve() == source.resolve()
+        found = [path for path in list_images(source) if itself or inside not in path.resolve().parents]
         if not found:
             raise ValueError(f"input={source} holds no image outside output={folder}")
         pairs = {path: folder / path.relative_to(source) for path in found}
@@ -103,16 +100,14 @@ def targets(source: Path, folder: Path, *, overwrite: bool) -> dict[Path, Path]:
 
 @command("restore", sections=SECTIONS)
 def main(config: DictConfig) -> None:
-    """Command-line entry."""
     pairs = targets(Path(config.input).expanduser(), Path(config.output).expanduser(), overwrite=config.overwrite)
     tile_starts(1, config.tile, config.overlap)
     checkpoint = load_checkpoint(config.checkpoint, trust=config.trust)
     checkpoint.change({"module": {"self_ensemble": config.self_ensemble}})
     checkpoint.change({section: config[section] for section in SECTIONS})
     module = checkpoint.module().to(pick_device(config.device))
-    tile, overlap = aligned(
-        config.tile, config.overlap, multiple=math.lcm(module.network.backbone.multiple, module.grid)
-    )
+    multiple = math.lcm(module.network.backbone.multiple, module.grid)
+    tile, overlap = aligned(config.tile, config.overlap, multiple=multiple)
     if (tile, overlap) != (config.tile, config.overlap):
         log.info("tile=%d and overlap=%d: whole windows of this model", tile, overlap)
     failed = []
@@ -130,12 +125,7 @@ def main(config: DictConfig) -> None:
 
 
 def restore_file(module: RestorationModule, path: Path, target: Path, *, tile: int, overlap: int) -> None:
-    """Write what is restored of the image at the path to the target, with its bit depth, alpha and colour profile.
-
-    Raises:
-        ValueError: if the image cannot be read, or not be written in the format of the target.
-
-    """
+    """Write what is restored of the image at the path to the target, with its bit depth, alpha and colour profile."""
     picture = read_image(path)
     pixels = restore(module, picture.pixels, tile=tile, overlap=overlap).clamp_(0, 1)
     alpha, scale = picture.alpha, module.network.scale
@@ -147,19 +137,12 @@ def restore_file(module: RestorationModule, path: Path, target: Path, *, tile: i
 
 
 def pick_device(name: str) -> torch.device:
-    """The named device; auto takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        ValueError: if this machine has no such device.
-
-    """
+    """The named device; auto takes CUDA, then MPS, then the CPU."""
     usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    names = [each for each, available in usable.items() if available]
-    if name == "auto":
-        return torch.device(names[0])
-    if name not in names:
+    names = [device for device, available in usable.items() if available]
+    if name not in ("auto", *names):
         raise ValueError(f"device={name} is not available: choose auto or one of {', '.join(names)}")
-    return torch.device(name)
+    return torch.device(names[0] if name == "auto" else name)
 
 
 if __name__ == "__main__":

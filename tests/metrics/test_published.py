@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from kgt_lightning.metrics.published import ALIASES, comparison, match_psnr, match_ssim, published
+from kgt_lightning.metrics.published import ALIASES, comparison, match, published
 from kgt_lightning.metrics.scoring import Column
 
 ROWS = list(csv.DictReader(files("kgt_lightning.metrics").joinpath("published.csv").read_text().splitlines()))
@@ -144,21 +144,24 @@ def test_the_two_versions_of_kodak_are_two_sets():
 def test_differences_in_words(row, ours, family, psnr, ssim):
     method, training, where = row
     row = one(method, training, **where)
-    assert match_psnr(row, columns=ours, family=family).differs == psnr
+    assert match(row, "psnr", columns=ours, family=family).differs == psnr
     if ssim is not None:
-        assert match_ssim(row, columns=ours, family=family).differs == ssim
+        assert match(row, "ssim", columns=ours, family=family).differs == ssim
 
 
 def test_the_column_that_was_computed_in_the_same_way_is_taken():
     ours = [*columns(crop=10), Column("psnr_crop0", "psnr", "rgb", 0, "dB", True)]
-    assert match_psnr(one("DRUNet", **BAYER), columns=ours, family="grl").name == "psnr"
-    assert match_psnr(one("GRL", **BAYER), columns=ours, family="grl") == ("psnr_crop0", ())
-    assert match_psnr(one("GRL", **BAYER), columns=ours, family="swinir") == ("psnr_crop0", ("test images as GRL's",))
+    assert match(one("DRUNet", **BAYER), "psnr", columns=ours, family="grl").name == "psnr"
+    assert match(one("GRL", **BAYER), "psnr", columns=ours, family="grl") == ("psnr_crop0", ())
+    assert match(one("GRL", **BAYER), "psnr", columns=ours, family="swinir") == (
+        "psnr_crop0",
+        ("test images as GRL's",),
+    )
 
 
 def test_metrics_that_we_lack():
-    assert match_psnr(one("SwinIR", **SR), columns=[], family="swinir") == (None, ("no PSNR",))
-    assert match_ssim(one("SwinIR", **SR), columns=columns(ssim="psnr_b"), family="swinir").differs == ("no SSIM",)
+    assert match(one("SwinIR", **SR), "psnr", columns=[], family="swinir") == (None, ("no PSNR",))
+    assert match(one("SwinIR", **SR), "ssim", columns=columns(ssim="psnr_b"), family="swinir").differs == ("no SSIM",)
 
 
 @pytest.mark.parametrize("family", ["swinir", "grl"])
@@ -175,12 +178,12 @@ def test_a_gap_is_given_only_where_nothing_differs(where, family):
     for row, cells in zip(rows, printed, strict=True):
         _, method, training, _, psnr, psnr_gap, *scores, _ = cells
         assert (method, training, psnr) == (row.method, row.training, f"{row.psnr:.2f}")
-        differs = match_psnr(row, columns=ours, family=family).differs
+        differs = match(row, "psnr", columns=ours, family=family).differs
         assert psnr_gap == ("" if differs else f"{30 - row.psnr:+.2f}")
         if row.ssim is None:
             assert not scores
         else:
-            differs = match_ssim(row, columns=ours, family=family).differs
+            differs = match(row, "ssim", columns=ours, family=family).differs
             assert scores == [f"{row.ssim:.4f}", "" if differs else f"{0.9 - row.ssim:+.4f}"]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from kgt_lightning.model.stage import Stage
 from kgt_lightning.ops import KeyGraph
@@ -42,39 +43,32 @@ def captured(backbone: nn.Module) -> Iterator[list[StageGraph]]:
         ValueError: if the backbone has no such stage.
 
     """
-    if not any(isinstance(module, Stage) for module in backbone.modules()):
+    stages = [(name, module) for name, module in backbone.named_modules() if isinstance(module, Stage)]
+    if not stages:
         raise ValueError(f"{type(backbone).__qualname__} has no Key-Graph: there is nothing to draw or to analyze")
     graphs: list[StageGraph] = []
-    hooks = []
-    for name, stage in backbone.named_modules():
-        if not isinstance(stage, Stage):
-            continue
+
+    def listen(name: str, stage: Stage) -> list[RemovableHandle]:
         # On a CPU a few windows at a time go through the layers; each part brings its own graph.
         parts: list[Tensor] = []
 
-        def keep(layer: nn.Module, given: tuple[Tensor, KeyGraph], parts: list[Tensor] = parts) -> None:
-            parts.append(given[1].index)
+        def keep(layer: nn.Module, inputs: tuple[Tensor, KeyGraph]) -> None:
+            parts.append(inputs[1].index)
 
-        def finish(
-            stage: nn.Module, given: tuple[Tensor, int], out: Tensor, name: str = name, parts: list[Tensor] = parts
-        ) -> None:
-            assert isinstance(stage, Stage)
-            height, width = given[0].shape[-2:]
-            window, margin = stage.window, stage.window // 2 if stage.shifted else 0
-            neighbours = on_image(torch.cat(parts), window=window, height=height, width=width, margin=margin)
+        def finish(_: nn.Module, inputs: tuple[Tensor, int], out: Tensor) -> None:
+            place = {
+                "height": inputs[0].shape[-2],
+                "width": inputs[0].shape[-1],
+                "window": stage.window,
+                "margin": stage.window // 2 if stage.shifted else 0,
+            }
+            neighbours = on_image(torch.cat(parts), **place).cpu()
             parts.clear()
-            graphs.append(
-                StageGraph(
-                    stage=name.removeprefix("layout."),
-                    height=height,
-                    width=width,
-                    window=window,
-                    margin=margin,
-                    neighbours=neighbours.cpu(),
-                )
-            )
+            graphs.append(StageGraph(stage=name.removeprefix("layout."), neighbours=neighbours, **place))
 
-        hooks += [stage.layers[0].register_forward_pre_hook(keep), stage.register_forward_hook(finish)]
+        return [stage.layers[0].register_forward_pre_hook(keep), stage.register_forward_hook(finish)]
+
+    hooks = [hook for name, stage in stages for hook in listen(name, stage)]
     try:
         yield graphs
     finally:
@@ -83,15 +77,10 @@ def captured(backbone: nn.Module) -> Iterator[list[StageGraph]]:
 
 
 def on_image(index: Tensor, *, window: int, height: int, width: int, margin: int) -> Tensor:
-    """Neighbours [P, K] by their place in the image, of the first image whose windows are in the index [W, N, K].
+    """Neighbours [P, K] by their place in the image of height x width nodes, of the first image of a batch.
 
-    Args:
-        index: neighbours by their place in the window.
-        window: side of a window.
-        height: of the feature map.
-        width: of the feature map.
-        margin: see :class:`StageGraph`.
-
+    The index [W, N, K] holds neighbours by their place in the window of window x window nodes; for the margin see
+    :class:`StageGraph`.
     """
     pad = window if margin else 0
     down, across = (height + pad) // window, (width + pad) // window

@@ -12,13 +12,8 @@ def influence(
     """For each place how much every pixel of the image changes what is restored there: [H, W], its sum is 1.
 
     The absolute value of the gradient, summed over channels ("effective receptive field", arXiv 1701.04128). The choice
-    of neighbours has no gradient: it is taken as made.
-
-    Args:
-        restore: from [1, C, H, W] to [1, C', H*scale, W*scale].
-        image: [C, H, W].
-        places: row and column in the image.
-
+    of neighbours has no gradient: it is taken as made. ``restore`` makes [1, C', H*scale, W*scale] of [1, C, H, W], the
+    image is [C, H, W], places are row and column in it.
     """
     given = image[None].detach().requires_grad_()
     with torch.enable_grad():

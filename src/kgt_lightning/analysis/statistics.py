@@ -1,5 +1,7 @@
 """What a Key-Graph looks like in numbers. Neighbours beyond the edge of the image, mirrored nodes, are left out."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,8 +17,8 @@ def distances(graph: StageGraph) -> Tensor:
 
 def distances_by_chance(graph: StageGraph) -> Tensor:
     """The same if every node had its whole window as neighbours: what similarity is to be compared with."""
-    rows, columns = (torch.arange(graph.window**2) // graph.window, torch.arange(graph.window**2) % graph.window)
-    return torch.hypot((rows[:, None] - rows).float(), (columns[:, None] - columns).float()).flatten()
+    nodes = torch.arange(graph.window**2)
+    return _apart(nodes[:, None], nodes, graph.window).flatten()
 
 
 def in_degrees(graph: StageGraph) -> Tensor:
@@ -32,16 +34,15 @@ def overlap(first: StageGraph, second: StageGraph) -> float | None:
     """
     if (first.height, first.width) != (second.height, second.width):
         return None
-    # Different negative numbers in place of every -1, so that none is in common.
-    beyond = -1 - torch.arange(first.neighbours.shape[1] + second.neighbours.shape[1]).expand(len(first.neighbours), -1)
     both = torch.cat([first.neighbours, second.neighbours], dim=1)
-    together = torch.where(both < 0, beyond, both).sort(dim=1).values
+    # Different negative numbers in place of every -1, so that none is in common.
+    together = torch.where(both < 0, -1 - torch.arange(both.shape[1]), both).sort(dim=1).values
     common = (together[:, 1:] == together[:, :-1]).sum(dim=1)
     either = (both >= 0).sum(dim=1) - common
     return float((common / either)[either > 0].mean())
 
 
-def overlaps(graphs: list[StageGraph]) -> Tensor:
+def overlaps(graphs: Sequence[StageGraph]) -> Tensor:
     """Overlap of every two stages [S, S], NaN where nothing can be compared."""
     values = [[overlap(first, second) for second in graphs] for first in graphs]
     return torch.tensor([[float("nan") if value is None else value for value in row] for row in values])

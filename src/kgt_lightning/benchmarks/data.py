@@ -6,29 +6,20 @@ from typing import Any
 
 import lightning
 
+from kgt_lightning.benchmarks.measure import Row
 from kgt_lightning.data.datamodule import RestorationData
 
 
-def bench_data(
-    *, make_data: Callable[..., RestorationData], workers: Sequence[int], batches: int
-) -> Iterator[dict[str, Any]]:
+def bench_data(*, make_data: Callable[..., RestorationData], workers: Sequence[int], batches: int) -> Iterator[Row]:
     """One row for each number of worker processes: seconds to the first batch, then patches in a second.
 
-    Args:
-        make_data: makes the data of a task; takes ``workers``.
-        workers: numbers of processes; 0 prepares batches in this one.
-        batches: batches to time after the first.
-
+    ``make_data`` takes ``workers``, of which 0 prepares batches in this process; timed are so many batches after the
+    first.
     """
+    quiet: Any = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     for number in workers:
         data = make_data(workers=number)
-        data.trainer = lightning.Trainer(
-            max_steps=batches + 1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            accelerator="cpu",
-        )
+        data.trainer = lightning.Trainer(max_steps=batches + 1, **quiet)
         start = time.perf_counter()
         loader = iter(data.train_dataloader())
         next(loader)

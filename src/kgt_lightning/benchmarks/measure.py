@@ -14,6 +14,8 @@ import torch
 from kgt_lightning.system.hardware import is_out_of_memory, proc_field, status_bytes
 
 Run = Callable[[], Any]
+Row = dict[str, Any]
+"""What was measured with one setting, by the names of the columns of the table."""
 
 
 def median_ms(run: Run, *, device: torch.device, seconds: float) -> float:
@@ -22,13 +24,10 @@ def median_ms(run: Run, *, device: torch.device, seconds: float) -> float:
     Calls until the seconds are over, but at least 3 times, of calls that take 10 s or more once.
     """
     times: list[float] = []
-    start = time.perf_counter()
-    while len(times) < 3 or (time.perf_counter() - start < seconds and len(times) < 1000):
-        if times and times[0] > 10:
-            break
+    while not times or (times[0] <= 10 and (len(times) < 3 or (sum(times) < seconds and len(times) < 1000))):
         before = time.perf_counter()
         run()
-        _finish(device)
+        torch.get_device_module(device).synchronize()
         times.append(time.perf_counter() - before)
     return median(times) * 1e3
 
@@ -83,8 +82,3 @@ def limit_memory() -> None:
         limit = status_bytes("VmSize") + free * 9 // 10
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

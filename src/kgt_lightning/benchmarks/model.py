@@ -1,11 +1,12 @@
 """Whole models over image sizes: sparse against dense attention, and how the time grows with the image."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
-from kgt_lightning.benchmarks.measure import time_and_memory
+from kgt_lightning.benchmarks.measure import Row, time_and_memory
 from kgt_lightning.model import KGT, PixelShuffleHead, ResidualHead
 from kgt_lightning.model.kgt import Restorer
 
@@ -18,36 +19,31 @@ def bench_model(
     dense: bool,
     device: torch.device,
     seconds: float,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """One row for each image size [height, width] and attention: milliseconds for one image, and for each pixel.
 
-    Dense is the same model with all nodes of a window as neighbours.
-
-    Args:
-        make_backbone: makes the backbone; takes ``attention`` and ``k``, of which None stands for the configured ones.
-        scale: factor of super-resolution, 1 for other tasks.
-        sizes: of the degraded images.
-        dense: whether to time the dense model too.
-        device: where to run.
-        seconds: how long each figure is measured.
+    Dense is the same model with all nodes of a window as neighbours. ``make_backbone`` takes ``attention`` and ``k``
+    where they are not the configured ones.
 
     Raises:
         ValueError: if the model's output differs from that with the reference attention.
 
     """
-    ours = _restorer(make_backbone(), scale=scale, device=device)
-    models = {"dense": _dense(ours, make_backbone, scale=scale, device=device)} if dense else {}
+    ours = _restorer(make_backbone(), scale=scale).to(device)
+
+    def same_weights(**changes: Any) -> Restorer:
+        other = _restorer(make_backbone(**changes), scale=scale).to(device)
+        other.load_state_dict(ours.state_dict())
+        return other
+
+    models = {"dense": same_weights(attention="mask", k=ours.backbone.window**2)} if dense else {}
     models["sparse"] = ours
-    _check(ours, make_backbone, scale=scale, device=device)
+    _check(ours, same_weights(attention="reference"), device)
     for height, width in sizes:
         image = torch.rand(1, ours.backbone.channels, height, width, device=device)
         dense_ms = None
         for name, model in models.items():
-
-            def run(model: Restorer = model, image: torch.Tensor = image) -> None:
-                with torch.no_grad():
-                    model(image)
-
+            run = torch.no_grad()(partial(model, image))
             ms, megabytes, status = time_and_memory(run, device=device, seconds=seconds)
             dense_ms = ms if name == "dense" else dense_ms
             yield {
@@ -65,34 +61,20 @@ def bench_model(
             }
 
 
-def _restorer(backbone: KGT, *, scale: int, device: torch.device) -> Restorer:
+def _restorer(backbone: KGT, *, scale: int) -> Restorer:
     make_head = PixelShuffleHead if scale > 1 else ResidualHead
     head = make_head(width=backbone.width, stride=backbone.stride, channels=backbone.channels, scale=scale)
     # The residual head starts with zero weights, which would hide every difference of the backbone.
     torch.nn.init.normal_(next(iter(head.parameters())), std=0.02)
-    return Restorer(backbone=backbone, head=head).to(device).eval()
+    return Restorer(backbone=backbone, head=head).eval()
 
 
-def _same_weights(
-    model: Restorer, make_backbone: Callable[..., KGT], *, scale: int, device: torch.device, **changes: Any
-) -> Restorer:
-    other = _restorer(make_backbone(**changes), scale=scale, device=device)
-    other.load_state_dict(model.state_dict())
-    return other
-
-
-def _dense(model: Restorer, make_backbone: Callable[..., KGT], *, scale: int, device: torch.device) -> Restorer:
-    all_nodes = model.backbone.window**2
-    return _same_weights(model, make_backbone, scale=scale, device=device, attention="mask", k=all_nodes)
-
-
-def _check(model: Restorer, make_backbone: Callable[..., KGT], *, scale: int, device: torch.device) -> None:
+@torch.no_grad()
+def _check(model: Restorer, truth: Restorer, device: torch.device) -> None:
     """Compare one image of the smallest size with the reference attention."""
-    truth = _same_weights(model, make_backbone, scale=scale, device=device, attention="reference")
     side = model.backbone.multiple
     image = torch.rand(1, model.backbone.channels, side, side, device=device)
-    with torch.no_grad():
-        ours, right = model(image), truth(image)
+    ours, right = model(image), truth(image)
     error = ((ours - right).norm() / right.norm()).item()
     if not error <= 1e-3:
         raise ValueError(f"the model differs by {error:.1e} from itself with attention=reference: it is not timed")

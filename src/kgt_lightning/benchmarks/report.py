@@ -6,9 +6,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from kgt_lightning.benchmarks.measure import Row
 from kgt_lightning.system.tables import Table, write_csv
-
-Row = dict[str, Any]
 
 _CURVES = {
     # x, one line for each, one column of panels for each, and the panels: what and its unit
@@ -18,18 +17,17 @@ _CURVES = {
         "num_nodes",
         {"forward_ms": "forward, ms", "forward_backward_ms": "forward + backward, ms", "forward_mb": "forward, MB"},
     ),
-    "graph": ("k", None, "num_nodes", {"product_ms": "product alone, ms", "graph_ms": "Key-Graph, ms"}),
-    "model": ("pixels", "attention", None, {"ms": "one image, ms", "us_per_pixel": "µs per pixel", "peak_mb": "MB"}),
-    "data": ("workers", None, None, {"patches_per_s": "patches per second"}),
+    "graph": ("k", "", "num_nodes", {"product_ms": "product alone, ms", "graph_ms": "Key-Graph, ms"}),
+    "model": ("pixels", "attention", "", {"ms": "one image, ms", "us_per_pixel": "µs per pixel", "peak_mb": "MB"}),
+    "data": ("workers", "", "", {"patches_per_s": "patches per second"}),
 }
 
 
 def show(rows: Sequence[Row], *, title: str) -> None:
     """Print the rows; columns that are the same everywhere go into the title."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    same = {name: rows[0].get(name) for name in columns if len({str(row.get(name)) for row in rows}) == 1}
-    constant = ", ".join(f"{name}={value}" for name, value in same.items() if len(rows) > 1)
-    varying = [name for name in columns if len(rows) == 1 or name not in same]
+    varying = [name for name in columns if len(rows) == 1 or len({str(row.get(name)) for row in rows}) > 1]
+    constant = ", ".join(f"{name}={rows[0].get(name)}" for name in columns if name not in varying)
     Table(
         title=f"{title}: {constant}" if constant else title,
         columns=[name.replace("_", " ") for name in varying],
@@ -40,7 +38,7 @@ def show(rows: Sequence[Row], *, title: str) -> None:
 def write(rows: Sequence[Row], folder: Path, *, what: str, facts: Row) -> None:
     """Write <what>.csv, <what>.json (the machine and the settings too) and <what>.png into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(folder / f"{what}.csv", ({name: _rounded(value) for name, value in row.items()} for row in rows))
+    write_csv(folder / f"{what}.csv", map(rounded, rows))
     (folder / f"{what}.json").write_text(json.dumps({**facts, "rows": list(rows)}, indent=2) + "\n")
     draw(rows, folder / f"{what}.png", what=what)
 
@@ -48,47 +46,38 @@ def write(rows: Sequence[Row], folder: Path, *, what: str, facts: Row) -> None:
 def draw(rows: Sequence[Row], file: Path, *, what: str) -> None:
     """One panel for each quantity and group of rows, all on logarithmic axes."""
     # Slow to import, and only needed at the end.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     x, line_by, column_by, quantities = _CURVES[what]
     rows = [{"pixels": row["height"] * row["width"], **row} if what == "model" else row for row in rows]
     quantities = {name: unit for name, unit in quantities.items() if any(row.get(name) for row in rows)}
-    columns = _values(rows, column_by)
+    # Where nothing is to be told apart, all rows have the value None.
+    lines, columns = (list(dict.fromkeys(row.get(name) for row in rows)) for name in (line_by, column_by))
     figure = Figure(figsize=(3.2 * len(columns) + 1, 2.6 * len(quantities)), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(len(quantities), len(columns), sharex="col", sharey="row", squeeze=False)
-    for (i, (quantity, unit)), (j, column) in product(enumerate(quantities.items()), enumerate(columns)):
-        panel = panels[i][j]
-        for line in _values(rows, line_by):
-            own = [row for row in rows if _is(row, column_by, column) and _is(row, line_by, line) and row.get(quantity)]
-            own.sort(key=lambda row: row[x])
+    for (i, quantity), (j, column) in product(enumerate(quantities), enumerate(columns)):
+        for line in lines:
+            own = [row for row in rows if (row.get(line_by), row.get(column_by)) == (line, column)]
+            points = sorted((row[x], row[quantity]) for row in own if row.get(quantity))
             style = "--" if line == "dense" else "-"
-            panel.plot([row[x] for row in own], [row[quantity] for row in own], style, marker="o", ms=3, label=line)
-        panel.set_xscale("symlog" if what == "data" else "log", base=2)
-        panel.set_yscale("log")
-        panel.grid(alpha=0.3)
-        if j == 0:
-            panel.set_ylabel(unit)
-        if i == 0 and column is not None:
-            panel.set_title(f"{column_by} = {column}".replace("_", " "))
-        if i == len(quantities) - 1:
-            panel.set_xlabel(x)
+            panels[i, j].plot(*zip(*points, strict=True), style, marker="o", ms=3, label=line)
+        panels[i, j].set_xscale("symlog" if what == "data" else "log", base=2)
+        panels[i, j].set_yscale("log")
+        panels[i, j].grid(alpha=0.3)
+    for panel, unit in zip(panels[:, 0], quantities.values(), strict=True):
+        panel.set_ylabel(unit)
+    for top, bottom, column in zip(panels[0], panels[-1], columns, strict=True):
+        bottom.set_xlabel(x)
+        if column is not None:
+            top.set_title(f"{column_by} = {column}".replace("_", " "))
     if line_by:
-        panels[0][0].legend(fontsize="small")
+        panels[0, 0].legend(fontsize="small")
     figure.savefig(file, dpi=110)
 
 
-def _values(rows: Sequence[Row], name: str | None) -> list[Any]:
-    return [None] if name is None else list(dict.fromkeys(row[name] for row in rows))
-
-
-def _is(row: Row, name: str | None, value: Any) -> bool:
-    return name is None or row[name] == value
-
-
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+def rounded(row: Row) -> Row:
+    """The row, fractions to four digits."""
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in row.items()}
 
 
 def _cell(value: Any) -> str:

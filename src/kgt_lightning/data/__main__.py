@@ -15,6 +15,8 @@ from typing import NoReturn
 from kgt_lightning.data.catalogue import DataSet, find, members, read_catalogue
 from kgt_lightning.system.tables import Table
 
+Catalogue = Mapping[str, DataSet]
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -25,54 +27,49 @@ def main() -> None:
     """Run the command; exit code 1 says that something was found, 2 that it was asked wrongly."""
     arguments = parser().parse_args()
     try:
-        catalogue = read_catalogue(*(Path(each).expanduser() for each in arguments.catalogue))
+        catalogue = read_catalogue(*(Path(file).expanduser() for file in arguments.catalogue))
         root = Path(arguments.root).expanduser() if arguments.root else None
         if root and not root.is_dir():
             raise ValueError(f"{root} is no folder: name the one that holds the sets with --root=<folder> or KGT_DATA")
-        if arguments.command == "list":
-            code = _list(catalogue, root, as_json=arguments.json)
-        elif arguments.command == "check":
-            code = _check(find(arguments.name, catalogue), root)
-        elif arguments.command == "fetch-debian":
-            code = _fetch_debian(root)
-        else:
-            code = _leak(arguments.train, arguments.test, catalogue, root)
+        code = arguments.run(arguments, catalogue, root)
     except (ValueError, OSError) as error:
         _exit(" ".join(str(error).split()))
     sys.exit(code)
 
 
 def parser() -> argparse.ArgumentParser:
-    """Parser of the arguments."""
     main_parser = _Parser(prog="kgt data", description="Which image sets are there, whole, and apart.")
     common = _Parser(add_help=False)
     common.add_argument("--root", default=os.environ.get("KGT_DATA"), help="folder of the sets (default: KGT_DATA)")
     common.add_argument("--catalogue", action="append", default=[], help="YAML file with further sets")
-    commands = main_parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    commands = main_parser.add_subparsers(required=True, parser_class=_Parser)
     listing = commands.add_parser("list", parents=[common], help="the known sets, and what of them is there")
     listing.add_argument("--json", action="store_true", help="all fields, for programs")
+    listing.set_defaults(run=_list)
     checking = commands.add_parser("check", parents=[common], help="decode every file of a set; name what is wrong")
     checking.add_argument("name", help="of the set, as in the list")
-    commands.add_parser(
+    checking.set_defaults(run=_check)
+    fetching = commands.add_parser(
         "fetch-debian", parents=[common], help="46 photographs that Debian packages as wallpapers, under free licences"
     )
+    fetching.set_defaults(run=_fetch_debian)
     leaking = commands.add_parser("leak", parents=[common], help="name the test images that occur in training sets")
     leaking.add_argument("train", help="folders below the root, or paths; several with commas")
     leaking.add_argument("test", help="the same")
+    leaking.set_defaults(run=_leak)
     return main_parser
 
 
-def _list(catalogue: Mapping[str, DataSet], root: Path | None, *, as_json: bool) -> int:
-    found = {name: _found(each, root) for name, each in catalogue.items()}
-    if as_json:
-        _say(json.dumps([{**asdict(each), "found": found[name]} for name, each in catalogue.items()], indent=2))
+def _list(arguments: argparse.Namespace, catalogue: Catalogue, root: Path | None) -> int:
+    found = {name: _found(data_set, root) for name, data_set in catalogue.items()}
+    if arguments.json:
+        print(json.dumps([{**asdict(catalogue[name]), "found": number} for name, number in found.items()], indent=2))
         return 0
     rows = []
-    for name, each in catalogue.items():
-        size = "x".join(map(str, each.size)) if each.size else "various"
-        colour = "" if each.channels == 3 else " gray"
-        there = f"{found[name]} / {each.images}"
-        rows.append([name, there, ", ".join(each.tasks), ", ".join(each.use), size + colour, each.licence])
+    for name, known in catalogue.items():
+        size = ("x".join(map(str, known.size)) if known.size else "various") + " gray" * (known.channels == 1)
+        uses = [", ".join(known.tasks), ", ".join(known.use)]
+        rows.append([name, f"{found[name]} / {known.images}", *uses, size, known.licence])
     title = f"Image sets below {root or 'no root: give --root=<folder> or KGT_DATA'}"
     Table(title=title, columns=["name", "found", "tasks", "use", "size", "licence"], rows=rows).show()
     return 0
@@ -85,11 +82,12 @@ def _found(data_set: DataSet, root: Path | None) -> int:
         return 0
 
 
-def _check(data_set: DataSet, root: Path | None) -> int:
+def _check(arguments: argparse.Namespace, catalogue: Catalogue, root: Path | None) -> int:
     import torch  # the list does without
 
     from kgt_lightning.data.audit.check import check
 
+    data_set = find(arguments.name, catalogue)
     if root is None:
         raise ValueError("the folder of the sets is not known: give --root=<folder> or set KGT_DATA")
     if not (root / data_set.name).is_dir():
@@ -97,44 +95,43 @@ def _check(data_set: DataSet, root: Path | None) -> int:
     torch.set_num_threads(1)  # several threads read files already, and what each computes is small
     number, faults = check(data_set, root / data_set.name)
     for fault in faults:
-        _say(f"{fault.kind:10} {fault.name}: {fault.what}")
-    _say(f"{data_set.name}: {number} of {data_set.images} images, {len(faults) or 'nothing'} wrong")
+        print(f"{fault.kind:10} {fault.name}: {fault.what}")
+    print(f"{data_set.name}: {number} of {data_set.images} images, {len(faults) or 'nothing'} wrong")
     return int(bool(faults))
 
 
-def _fetch_debian(root: Path | None) -> int:
+def _fetch_debian(arguments: argparse.Namespace, catalogue: Catalogue, root: Path | None) -> int:
     if root is None:
         raise ValueError("where to put the photographs is not known: give --root=<folder> or set KGT_DATA")
-    # Pillow is imported where it is needed: the list of sets is shown at once.
     from kgt_lightning.data.debian import FOLDERS, fetch_debian, listed_photos
 
     photos = listed_photos()
     written = fetch_debian(root, photos=photos)
-    _say(
+    print(
         f"{written} of {len(photos)} photographs written below {root}: {', '.join(FOLDERS.values())}; see LICENCES.csv"
     )
     return 0
 
 
-def _leak(train: str, test: str, catalogue: Mapping[str, DataSet], root: Path | None) -> int:
+def _leak(arguments: argparse.Namespace, catalogue: Catalogue, root: Path | None) -> int:
     import torch
 
     from kgt_lightning.data.audit.leak import leaks
 
     torch.set_num_threads(1)
-    trained, tested = (_images(names, catalogue, root) for names in (train, test))
-    if shared := sorted({file.resolve() for file in trained} & {file.resolve() for file in tested}):
+    train, test = (_images(names, catalogue, root) for names in (arguments.train, arguments.test))
+    if shared := sorted({file.resolve() for file in train} & {file.resolve() for file in test}):
         raise ValueError(f"{shared[0]} is given for training and for testing: name different sets")
-    found = leaks(trained, tested)
-    for each in found:
-        names = (file.relative_to(root) if root and file.is_relative_to(root) else file for file in each[3:])
-        _say("{:5} {:.3f} {} {}{}".format(*each[:2], *names, " (mirrored)" if each.mirrored else ""))
-    number = len({each.test for each in found})
-    _say(f"{number or 'none'} of {len(tested)} test images of {test} in the {len(trained)} images of {train}")
+    found = leaks(train, test)
+    for leak in found:
+        names = (file.relative_to(root) if root and file.is_relative_to(root) else file for file in leak[3:])
+        print(f"{leak.kind:5} {leak.distance:.3f}", *names, *["(mirrored)"] * leak.mirrored)
+    number = len({leak.test for leak in found}) or "none"
+    print(f"{number} of {len(test)} test images of {arguments.test} in the {len(train)} images of {arguments.train}")
     return int(bool(found))
 
 
-def _images(names: str, catalogue: Mapping[str, DataSet], root: Path | None) -> list[Path]:
+def _images(names: str, catalogue: Catalogue, root: Path | None) -> list[Path]:
     """Images of the sets, of pairs the clean ones."""
     files: list[Path] = []
     for name in names.split(","):
@@ -147,12 +144,8 @@ def _images(names: str, catalogue: Mapping[str, DataSet], root: Path | None) -> 
     return files
 
 
-def _say(line: str) -> None:
-    print(line)  # noqa: T201
-
-
 def _exit(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 
 

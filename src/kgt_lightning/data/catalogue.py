@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -72,20 +72,16 @@ def find(name: str, catalogue: Mapping[str, DataSet]) -> DataSet:
         ValueError: naming similar ones if there is none.
 
     """
-    if name in catalogue:
-        return catalogue[name]
-    meant = _similar(name, catalogue)
-    hint = f"did you mean {' or '.join(meant)}?" if meant else f"choose one of {', '.join(catalogue)}"
-    raise ValueError(f"{name} is not in the catalogue: {hint}")
+    if name not in catalogue:
+        hint = _similar(name, catalogue) or f"choose one of {', '.join(catalogue)}"
+        raise ValueError(f"{name} is not in the catalogue: {hint}")
+    return catalogue[name]
 
 
 def describe_missing(name: str) -> str:
     """One line about a set that was not found: what it is and its page, or similar names; empty if unknown."""
     catalogue = read_catalogue()
-    if name in catalogue:
-        return str(catalogue[name])
-    meant = _similar(name, catalogue)
-    return f"did you mean {' or '.join(meant)}?" if meant else ""
+    return str(catalogue[name]) if name in catalogue else _similar(name, catalogue)
 
 
 def members(data_set: DataSet | None, folder: Path) -> Members:
@@ -102,14 +98,15 @@ def members(data_set: DataSet | None, folder: Path) -> Members:
         if matches:
             return Members(
                 entries={name: named[name] for name in matches},
-                partners={name: _filled(layout["clean"], match.groups()) for name, match in matches.items()},
+                partners={
+                    name: layout["clean"].replace("*", "{}").format(*match.groups()) for name, match in matches.items()
+                },
                 clean={name: file for name, file in named.items() if clean.fullmatch(name) and name not in matches},
                 small={},
             )
     small = {name: file for name, file in named.items() if name.startswith("LR_bicubic/")}
-    entries = {name: file for name, file in named.items() if name not in small}
-    if any(name.startswith("HR/") for name in entries):
-        entries = {name: file for name, file in entries.items() if name.startswith("HR/")}
+    large = {name: file for name, file in named.items() if name.startswith("HR/")}
+    entries = large or {name: file for name, file in named.items() if name not in small}
     return Members(entries=entries, partners={}, clean={}, small=small)
 
 
@@ -117,12 +114,11 @@ def expanded(names: Iterable[str]) -> list[str]:
     """The names, with each range such as img_01..12 written out."""
     listed = []
     for name in names:
-        span = re.fullmatch(r"(.*?)(\d+)\.\.(\d+)", name)
-        if span is None:
-            listed.append(name)
-        else:
+        if span := re.fullmatch(r"(.*?)(\d+)\.\.(\d+)", name):
             prefix, first, last = span.groups()
             listed += [f"{prefix}{i:0{len(first)}d}" for i in range(int(first), int(last) + 1)]
+        else:
+            listed.append(name)
     return listed
 
 
@@ -137,30 +133,22 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _data_set(file: Path, name: str, entry: Mapping[str, Any]) -> DataSet:
-    known = [field.name for field in fields(DataSet)][1:]
-    unknown = [key for key in entry if key not in known]
-    if unknown:
-        raise ValueError(f"{file}: {name} has the unknown field {unknown[0]}: choose of {', '.join(known)}")
-    missing = [key for key in ("tasks", "use", "images", "channels", "layout", "licence") if key not in entry]
-    if missing:
+    known = {field.name: field.default is MISSING for field in fields(DataSet) if field.name != "name"}
+    if unknown := next((key for key in entry if key not in known), None):
+        raise ValueError(f"{file}: {name} has the unknown field {unknown}: choose of {', '.join(known)}")
+    if missing := [key for key, needed in known.items() if needed and key not in entry]:
         raise ValueError(f"{file}: {name} lacks {', '.join(missing)}: add it")
     if entry["channels"] not in (1, 3):
         raise ValueError(f"{file}: {name} has channels={entry['channels']}: it must be 3 (colour) or 1 (gray)")
-    if entry.get("files") is None:
-        return DataSet(name=name, **entry)
-    return DataSet(name=name, **{**entry, "files": expanded(map(str, entry["files"]))})
+    files = entry.get("files")
+    return DataSet(name=name, **{**entry, "files": None if files is None else expanded(map(str, files))})
 
 
-def _similar(name: str, catalogue: Mapping[str, DataSet]) -> list[str]:
-    by_lower = {each.lower(): each for each in catalogue}
-    return [by_lower[each] for each in difflib.get_close_matches(name.lower(), by_lower, n=3)]
+def _similar(name: str, catalogue: Mapping[str, DataSet]) -> str:
+    by_lower = {known.lower(): known for known in catalogue}
+    meant = [by_lower[known] for known in difflib.get_close_matches(name.lower(), by_lower, n=3)]
+    return f"did you mean {' or '.join(meant)}?" if meant else ""
 
 
 def _regex(pattern: str) -> re.Pattern[str]:
     return re.compile("(.+?)".join(map(re.escape, pattern.split("*"))))
-
-
-def _filled(pattern: str, parts: Sequence[str]) -> str:
-    """The pattern, each * replaced by the next part."""
-    rest = iter(parts)
-    return re.sub(r"\*", lambda _: next(rest), pattern)

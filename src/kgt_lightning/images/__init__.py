@@ -1,5 +1,6 @@
 """Image files in and out, colour, MATLAB's resizing, tiled restoring."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,12 +12,6 @@ __all__ = ["imresize", "luma"]
 
 def __getattr__(name: str) -> Any:
     """Import PyTorch only for what needs it: listing files does not."""
-    if name == "luma":
-        from kgt_lightning.images.color import luma
-
-        return luma
-    if name == "imresize":
-        from kgt_lightning.images.resize import imresize
-
-        return imresize
+    if name in __all__:
+        return getattr(import_module(f"{__name__}.{'color' if name == 'luma' else 'resize'}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

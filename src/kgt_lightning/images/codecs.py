@@ -26,6 +26,7 @@ _MAX_MEGAPIXELS = 400
 _ORIENTATION_TAG = 0x0112
 _PROFILE_TAG = 0x8773
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_GRAY = (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.MINISBLACK)
 
 
 def decode(path: Path) -> tuple[np.ndarray, bytes | None]:
@@ -58,14 +59,18 @@ def shape(path: Path) -> tuple[int, int, int]:
         if file.read(4) in _TIFF_STARTS:
             with tifffile.TiffFile(path) as tiff:
                 page = tiff.pages.first
-                if page.bitspersample > 8:
-                    colours = 3 if page.photometric == tifffile.PHOTOMETRIC.RGB else 1
-                    orientation = page.tags.valueof(_ORIENTATION_TAG, default=1)
-                    return _upright_shape(colours, page.imagelength, page.imagewidth, orientation)
-        file.seek(0)
-        with _size_limit(), Image.open(file) as image:
-            colours = 1 if Image.getmodebase(image.mode) == "L" else 3
-            return _upright_shape(colours, image.height, image.width, image.getexif().get(_ORIENTATION_TAG, 1))
+                gray = page.photometric in _GRAY
+                size = page.imagelength, page.imagewidth
+                orientation = page.tags.valueof(_ORIENTATION_TAG, default=1)
+        else:
+            file.seek(0)
+            with _size_limit(), Image.open(file) as image:
+                gray = Image.getmodebase(image.mode) == "L"
+                size = image.height, image.width
+                orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    # From 5 on they lie on their side.
+    height, width = size if orientation < 5 else size[::-1]
+    return 1 if gray else 3, height, width
 
 
 def encode(array: np.ndarray, *, form: Format, profile: bytes | None) -> bytes:
@@ -74,21 +79,20 @@ def encode(array: np.ndarray, *, form: Format, profile: bytes | None) -> bytes:
     array = np.ascontiguousarray(array[..., 0] if channels == 1 else array)
     buffer = io.BytesIO()
     if array.dtype == np.uint8:
-        options = dict(form.options) | ({"icc_profile": profile} if profile else {})
-        Image.fromarray(array).save(buffer, form.name, **options)
-        return buffer.getvalue()
-    if form.name == "PNG":
+        Image.fromarray(array).save(buffer, form.name, **form.options, **({"icc_profile": profile} if profile else {}))
+    elif form.name == "PNG":
         return _with_profile(bytes(imagecodecs.png_encode(array)), profile)
-    tifffile.imwrite(
-        buffer,
-        array,
-        photometric="rgb" if channels >= 3 else "minisblack",
-        planarconfig="contig" if channels > 1 else None,
-        extrasamples=["unassalpha"] if channels in (2, 4) else None,
-        compression="adobe_deflate",
-        iccprofile=profile,
-        metadata=None,
-    )
+    else:
+        tifffile.imwrite(
+            buffer,
+            array,
+            photometric="rgb" if channels >= 3 else "minisblack",
+            planarconfig="contig" if channels > 1 else None,
+            extrasamples=["unassalpha"] if channels in (2, 4) else None,
+            compression="adobe_deflate",
+            iccprofile=profile,
+            metadata=None,
+        )
     return buffer.getvalue()
 
 
@@ -112,10 +116,11 @@ def _warn_of_frames(path: Path, num_frames: int) -> None:
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Gray or RGB, with alpha where the file has transparency of any kind."""
+    alpha = "A" if image.has_transparency_data else ""
     if image.mode in ("1", "L", "LA", "La"):
-        return image.convert("LA" if image.has_transparency_data else "L")
+        return image.convert("L" + alpha)
     if image.mode in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"):
-        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+        return image.convert("RGB" + alpha)
     raise ValueError(f"pixel layout {image.mode} is not supported, save it as 8 or 16 bit gray or RGB")
 
 
@@ -125,11 +130,10 @@ def _deep_tiff(path: Path) -> tuple[np.ndarray, bytes | None] | None:
         page = tiff.pages.first
         if page.bitspersample <= 8:
             return None
-        if page.imagewidth * page.imagelength > _MAX_MEGAPIXELS * 10**6:
-            raise ValueError(
-                f"{page.imagewidth} x {page.imagelength} pixels, at most {_MAX_MEGAPIXELS} megapixels are read"
-            )
-        known = tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB
+        width, height = page.imagewidth, page.imagelength
+        if width * height > _MAX_MEGAPIXELS * 10**6:
+            raise ValueError(f"{width} x {height} pixels, at most {_MAX_MEGAPIXELS} megapixels are read")
+        known = (*_GRAY, tifffile.PHOTOMETRIC.RGB)
         premultiplied = tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples
         if page.bitspersample != 16 or page.dtype != np.uint16 or page.photometric not in known or premultiplied:
             kind = f"TIFF of {page.bitspersample} bits ({page.dtype}), {tifffile.PHOTOMETRIC(page.photometric).name}"
@@ -155,16 +159,10 @@ def _upright(array: np.ndarray, *, orientation: int) -> np.ndarray:
     return array
 
 
-def _upright_shape(colours: int, height: int, width: int, orientation: int) -> tuple[int, int, int]:
-    """Shape [C, H, W]; the orientations from 5 on lie on their side."""
-    return (colours, width, height) if orientation >= 5 else (colours, height, width)
-
-
 def _with_profile(png: bytes, profile: bytes | None) -> bytes:
     """PNG with the ICC profile right after the header chunk (PNG specification, 11.3.2.3); imagecodecs takes none."""
     if profile is None:
         return png
-    chunk = b"iCCP" + b"ICC profile\0\0" + zlib.compress(profile)
-    end_of_header = 33
+    chunk = b"iCCPICC profile\0\0" + zlib.compress(profile)
     framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return png[:end_of_header] + framed + png[end_of_header:]
+    return png[:33] + framed + png[33:]

@@ -1,7 +1,5 @@
 """Image files in and out: float32 [C, H, W] in [0, 1], with alpha, bit depth and colour profile."""
 
-import os
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +13,8 @@ from torch import Tensor
 from kgt_lightning.images.codecs import decode, encode
 from kgt_lightning.images.codecs import shape as _header
 from kgt_lightning.images.color import gray, quantize
-from kgt_lightning.images.formats import FORMATS, suffixes
+from kgt_lightning.images.formats import FORMATS
+from kgt_lightning.system.files import write_atomic
 
 _T = TypeVar("_T")
 
@@ -66,11 +65,11 @@ def read_image(path: str | Path, *, channels: Literal[1, 3] | None = None) -> Pi
         bits=16 if array.dtype == np.uint16 else 8,
         profile=profile,
     )
-    if channels == 1 and picture.pixels.shape[0] == 3:
-        return replace(picture, pixels=quantize(gray(picture.pixels), bits=picture.bits) / levels, profile=None)
-    if channels == 3 and picture.pixels.shape[0] == 1:
-        return replace(picture, pixels=picture.pixels.repeat(3, 1, 1), profile=None)
-    return picture
+    if channels in (None, colours):
+        return picture
+    pixels = picture.pixels
+    pixels = quantize(gray(pixels), bits=picture.bits) / levels if channels == 1 else pixels.repeat(3, 1, 1)
+    return replace(picture, pixels=pixels, profile=None)
 
 
 def read_shape(path: str | Path) -> tuple[int, int, int]:
@@ -96,12 +95,12 @@ def write_image(path: str | Path, picture: Picture) -> None:
     path = Path(path)
     form = FORMATS.get(path.suffix.lower())
     if form is None:
-        raise ValueError(f"{path}: suffix {path.suffix!r} must be one of {suffixes(FORMATS)}")
+        raise ValueError(f"{path}: suffix {path.suffix!r} must be one of {', '.join(FORMATS)}")
     if picture.bits == 16 and not form.deep:
-        deep = suffixes(suffix for suffix, other in FORMATS.items() if other.deep)
+        deep = ", ".join(suffix for suffix, other in FORMATS.items() if other.deep)
         raise ValueError(f"{path}: {form.name} cannot hold 16 bits per channel: use {deep}, or a Picture of bits=8")
     if picture.alpha is not None and not form.alpha:
-        alpha = suffixes(suffix for suffix, other in FORMATS.items() if other.alpha)
+        alpha = ", ".join(suffix for suffix, other in FORMATS.items() if other.alpha)
         raise ValueError(f"{path}: {form.name} cannot hold alpha: use {alpha}, or a Picture with alpha=None")
     planes = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha.to(picture.pixels)])
     if not planes.isfinite().all():
@@ -113,12 +112,7 @@ def write_image(path: str | Path, picture: Picture) -> None:
     except Exception as error:
         raise ValueError(f"{path} cannot be written as {form.name} ({_reason(error)}): use another one") from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.unfinished")
-    try:
-        unfinished.write_bytes(data)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_atomic(path, data)
 
 
 def _open(path: str | Path, read: Callable[[Path], _T]) -> _T:

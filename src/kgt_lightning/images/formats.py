@@ -1,37 +1,33 @@
 """The image formats, and the files of them in a folder; without an import that takes time."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, kw_only=True)
-class Format:
+class Format(NamedTuple):
     """What a file format can hold, and how it is written."""
 
     name: str
-    deep: bool = False
+    deep: bool
     """Holds 16 bits per channel."""
-    alpha: bool = False
-    options: tuple[tuple[str, Any], ...] = ()
+    alpha: bool
+    options: Mapping[str, Any]
     """Arguments of Pillow's `save`."""
 
 
-_PNG = Format(name="PNG", deep=True, alpha=True)
-_TIFF = Format(name="TIFF", deep=True, alpha=True, options=(("compression", "tiff_adobe_deflate"),))
+_TIFF = Format("TIFF", True, True, {"compression": "tiff_adobe_deflate"})
 # Loss would undo the restoration: JPEG without chroma subsampling, WebP without any loss.
-_JPEG = Format(name="JPEG", options=(("quality", 95), ("subsampling", 0)))
-_WEBP = Format(name="WEBP", alpha=True, options=(("lossless", True), ("exact", True)))
+_JPEG = Format("JPEG", False, False, {"quality": 95, "subsampling": 0})
 FORMATS = {
-    ".bmp": Format(name="BMP"),
+    ".bmp": Format("BMP", False, False, {}),
     ".jpeg": _JPEG,
     ".jpg": _JPEG,
-    ".png": _PNG,
+    ".png": Format("PNG", True, True, {}),
     ".tif": _TIFF,
     ".tiff": _TIFF,
-    ".webp": _WEBP,
+    ".webp": Format("WEBP", False, True, {"lossless": True, "exact": True}),
 }
 
 
@@ -45,7 +41,7 @@ def list_images(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         problem = "is a file" if folder.exists() else "does not exist"
-        raise ValueError(f"{folder} {problem}: name a folder of images ({suffixes(FORMATS)})")
+        raise ValueError(f"{folder} {problem}: name a folder of images ({', '.join(FORMATS)})")
     found = [
         path
         for path in folder.rglob("*")
@@ -54,13 +50,8 @@ def list_images(folder: str | Path) -> list[Path]:
         and path.is_file()
     ]
     if not found:
-        raise ValueError(f"{folder} holds no image: put files with one of the suffixes {suffixes(FORMATS)} there")
+        raise ValueError(f"{folder} holds no image: put files with one of the suffixes {', '.join(FORMATS)} there")
     return sorted(found, key=lambda path: ([_natural(part) for part in path.relative_to(folder).parts], str(path)))
-
-
-def suffixes(names: Iterable[str]) -> str:
-    """The suffixes as a text."""
-    return ", ".join(names)
 
 
 def _natural(name: str) -> list[str | int]:

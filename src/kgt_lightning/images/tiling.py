@@ -52,8 +52,7 @@ def restore_tiled(
     if image.ndim != 4 or scale < 1:
         raise ValueError(f"image {tuple(image.shape)} must be [B, C, H, W] and scale={scale} at least 1")
     height, width = image.shape[-2:]
-    rows = _shares(height, tile=tile, overlap=overlap, scale=scale, blend=blend)
-    columns = _shares(width, tile=tile, overlap=overlap, scale=scale, blend=blend)
+    rows, columns = (_shares(side, tile=tile, overlap=overlap, scale=scale, blend=blend) for side in (height, width))
     restored = band = torch.empty(0)
     for top, share_of_row in rows:
         bottom = min(top + tile, height)

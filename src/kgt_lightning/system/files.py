@@ -1,6 +1,7 @@
 """Files that are whole or not there at all."""
 
 import os
+import uuid
 import zipfile
 from pathlib import Path
 
@@ -8,11 +9,14 @@ NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
 """Names of a run's state while it is written, of the newest one, and of the one before."""
 
 
-def write_atomic(file: Path, text: str) -> None:
-    """Write a file of which a reader, or a kill, never meets half."""
-    part = file.with_name(file.name + ".part")
-    part.write_text(text)
-    os.replace(part, file)
+def write_atomic(file: Path, content: str | bytes) -> None:
+    """Write a file of which a reader, or a kill, never meets half; an error leaves what was there."""
+    part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def rename(file: Path, to: Path) -> None:

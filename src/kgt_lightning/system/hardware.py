@@ -52,14 +52,11 @@ def processor() -> str:
 
 def commit() -> str | None:
     """Of the checkout this package lies in, or None if it is installed; marked where files have changed."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
-        described = subprocess.run(
-            [*git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-        )
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()
 
 
 def process_peak_mb() -> float:

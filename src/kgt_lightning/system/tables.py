@@ -46,7 +46,7 @@ class Table:
 
     def _right(self) -> list[bool]:
         """For each column whether it holds numbers and nothing else."""
-        cells = [[row[index] for row in self.rows if row] for index in range(len(self.columns))]
+        cells = list(zip(*filter(None, self.rows), strict=True)) or [()] * len(self.columns)
         texts = [[text for cell in column if (text := (cell or "").strip("*-–"))] for column in cells]  # noqa: RUF001
         return [bool(column) and all(map(_NUMBER.fullmatch, column)) for column in texts]
 

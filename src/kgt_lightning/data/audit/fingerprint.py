@@ -3,6 +3,7 @@
 import hashlib
 import math
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -27,10 +28,8 @@ class Fingerprint:
 
     file: Path
     digest: str
-    whole: Tensor
-    """Spectrum of the whole picture, [frequencies]."""
     windows: Tensor
-    """Spectra of it and of its corners and centre, [windows, frequencies]."""
+    """Spectra of the whole picture, and of its corners and centre, [windows, frequencies]."""
     thumbnail: Tensor
     """Gray, uint8 [h, w] with a longer side of 64 pixels."""
 
@@ -44,30 +43,23 @@ def fingerprint(file: Path) -> Fingerprint:
     """
     pixels = read_image(file).pixels
     lightness = gray(pixels) if len(pixels) == 3 else pixels
-    square = _resized(lightness, _SQUARE, _SQUARE)
+    square = resized(lightness, _SQUARE, _SQUARE)
     parts = [square]
     for fraction in _WINDOWS:
         side = round(_SQUARE * fraction)
         rest = _SQUARE - side
-        corners = [(top, left) for top in (0, rest) for left in (0, rest)]
-        parts += [square[:, y : y + side, x : x + side] for y, x in [*corners, (rest // 2, rest // 2)]]
+        places = [*product((0, rest), repeat=2), (rest // 2, rest // 2)]
+        parts += [square[:, top : top + side, left : left + side] for top, left in places]
+    sides = lightness.shape[-2:]
+    thumbnail = resized(lightness, *(max(1, round(side * _LONG_SIDE / max(sides))) for side in sides))
     windows = torch.stack([_spectrum(part) for part in parts])
-    height, width = lightness.shape[-2:]
-    longer = max(height, width)
-    thumbnail = _resized(lightness, *(max(1, round(side * _LONG_SIDE / longer)) for side in (height, width)))
-    return Fingerprint(
-        file=file,
-        digest=pixel_digest(pixels),
-        whole=windows[0],
-        windows=windows,
-        thumbnail=to_uint8(thumbnail)[0],
-    )
+    return Fingerprint(file=file, digest=pixel_digest(pixels), windows=windows, thumbnail=to_uint8(thumbnail)[0])
 
 
 def pixel_digest(pixels: Tensor) -> str:
     """Equal for images [C, H, W] in [0, 1] of the same 8-bit pixels, whatever the file format and the channels."""
     levels = to_uint8(pixels)
-    if len(levels) == 3 and bool((levels[0] == levels[1]).all() and (levels[0] == levels[2]).all()):
+    if bool((levels == levels[:1]).all()):
         levels = levels[:1]
     return hashlib.sha256(repr(tuple(levels.shape)).encode() + levels.numpy().tobytes()).hexdigest()
 
@@ -85,7 +77,7 @@ def _spectrum(part: Tensor) -> Tensor:
     Each is multiplied by its frequency: the spectrum of images falls with it, and otherwise every bright sky would
     look like any other.
     """
-    small = _resized(part, _SMALL, _SMALL)[0]
+    small = resized(part, _SMALL, _SMALL)[0]
     frequencies = torch.arange(_FREQUENCIES)
     cosines = torch.cos(math.pi / _SMALL * frequencies[:, None] * (torch.arange(_SMALL) + 0.5))
     weights = torch.hypot(frequencies[:, None].float(), frequencies[None].float())
@@ -95,5 +87,6 @@ def _spectrum(part: Tensor) -> Tensor:
     return spectrum / norm if norm > 1 else torch.zeros_like(spectrum)
 
 
-def _resized(image: Tensor, height: int, width: int) -> Tensor:
+def resized(image: Tensor, height: int, width: int) -> Tensor:
+    """Image [C, height, width] without aliasing."""
     return F.interpolate(image[None], (height, width), mode="bilinear", antialias=True, align_corners=False)[0]

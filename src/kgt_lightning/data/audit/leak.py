@@ -1,5 +1,6 @@
 """Test images that occur in a training set: the same pixels, or the same picture resized, compressed, noisy, cut."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kgt_lightning.data.audit.fingerprint import Fingerprint, fingerprint, mirrored
+from kgt_lightning.data.audit.fingerprint import Fingerprint, fingerprint, mirrored, resized
 
 _SUSPICIOUS = 0.55
 """Correlation of two spectra from which the pictures are compared closely."""
@@ -42,44 +43,37 @@ def leaks(train: Sequence[Path], test: Sequence[Path]) -> list[Leak]:
         ValueError: if a file cannot be read.
 
     """
-    trained, tested = fingerprints(train), fingerprints(test)
-    by_digest: dict[str, list[Fingerprint]] = {}
-    for each in trained:
-        by_digest.setdefault(each.digest, []).append(each)
+    with ThreadPoolExecutor() as threads:
+        trained, tested = (list(threads.map(fingerprint, files)) for files in (train, test))
+    by_digest = defaultdict(list)
+    for image in trained:
+        by_digest[image.digest].append(image.file)
     found = []
-    for each, resembling in zip(tested, _resembling(trained, tested), strict=True):
-        exact = by_digest.get(each.digest, [])
-        found += [Leak("exact", 0.0, False, other.file, each.file) for other in exact]
+    for image, resembling in zip(tested, _resembling(trained, tested), strict=True):
+        found += [Leak("exact", 0.0, False, file, image.file) for file in by_digest[image.digest]]
         for position, mirror in resembling:
             other = trained[position]
-            if other.digest != each.digest:
-                similarity = _similarity(other.thumbnail, each.thumbnail.flip(-1) if mirror else each.thumbnail)
-                if similarity >= _SAME:
-                    found.append(Leak("near", 1 - similarity, mirror, other.file, each.file))
+            if other.digest == image.digest:
+                continue
+            similarity = _similarity(other.thumbnail, image.thumbnail.flip(-1) if mirror else image.thumbnail)
+            if similarity >= _SAME:
+                found.append(Leak("near", 1 - similarity, mirror, other.file, image.file))
     return found
-
-
-def fingerprints(files: Sequence[Path]) -> list[Fingerprint]:
-    """Fingerprints of the files, read by several threads."""
-    with ThreadPoolExecutor() as threads:
-        return list(threads.map(fingerprint, files))
 
 
 def _resembling(train: Sequence[Fingerprint], test: Sequence[Fingerprint]) -> Iterator[list[tuple[int, bool]]]:
     """For every test image the positions of the training images that resemble it, and whether mirrored."""
-    wholes, windows = (torch.stack([getattr(each, name) for each in train]) for name in ("whole", "windows"))
+    windows = torch.stack([image.windows for image in train])
     for start in range(0, len(test), _AT_ONCE):
-        part = test[start : start + _AT_ONCE]
-        views = torch.stack([each.windows for each in part])
-        plain, flipped = (_best(each, wholes, windows) for each in (views, mirrored(views)))
-        for i in range(len(part)):
-            positions = torch.maximum(plain[i], flipped[i]).ge(_SUSPICIOUS).nonzero().flatten().tolist()
-            yield [(position, bool(flipped[i, position] > plain[i, position])) for position in positions]
+        views = torch.stack([image.windows for image in test[start : start + _AT_ONCE]])
+        for plain, flipped in zip(_best(views, windows), _best(mirrored(views), windows), strict=True):
+            positions = torch.maximum(plain, flipped).ge(_SUSPICIOUS).nonzero().flatten().tolist()
+            yield [(position, bool(flipped[position] > plain[position])) for position in positions]
 
 
-def _best(views: Tensor, wholes: Tensor, windows: Tensor) -> Tensor:
+def _best(views: Tensor, windows: Tensor) -> Tensor:
     """Largest correlation, [test, train], of each whole test image with a part of a training image, and vice versa."""
-    best = (views.flatten(0, 1) @ wholes.T).unflatten(0, views.shape[:2]).amax(1)
+    best = (views @ windows[:, 0].T).amax(1)
     for window in windows.unbind(1):
         best = torch.maximum(best, views[:, 0] @ window.T)
     return best
@@ -95,15 +89,12 @@ def _similarity(thumbnail: Tensor, other: Tensor) -> float:
     template = template / template.norm().clamp_min(1e-3)
     best = 0.0
     for scale in _SCALES:
-        sides = [max(1, round(side * scale)) for side in other.shape]
-        resized = F.interpolate(other[None, None].float(), sides, mode="bilinear", antialias=True, align_corners=False)
-        details = _details(resized[0, 0])
-        kernel = (height - 2 * top, width - 2 * left)
-        if details.shape[0] < kernel[0] or details.shape[1] < kernel[1]:
-            continue
-        mean, square = (F.avg_pool2d(each[None, None], kernel, stride=1) for each in (details, details**2))
-        norms = ((square - mean**2) * template.numel()).clamp_min(1e-3).sqrt()
-        best = max(best, float((F.conv2d(details[None, None], template) / norms).max()))
+        details = _details(resized(other[None].float(), *(max(1, round(side * scale)) for side in other.shape))[0])
+        kernel = template.shape[-2:]
+        if details.shape[0] >= kernel[0] and details.shape[1] >= kernel[1]:
+            mean, square = (F.avg_pool2d(values[None, None], kernel, stride=1) for values in (details, details**2))
+            norms = ((square - mean**2) * template.numel()).clamp_min(1e-3).sqrt()
+            best = max(best, float((F.conv2d(details[None, None], template) / norms).max()))
     return best
 
 
