@@ -22,7 +22,7 @@ from kgt_lightning.data.catalogue import find, members, read_catalogue
 from kgt_lightning.models import model_file
 from kgt_lightning.runs.card import as_markdown, make_card
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
-from kgt_lightning.runs.record import read_record
+from kgt_lightning.runs.run import read_state
 from kgt_lightning.runs.weights import write_weights
 from kgt_lightning.system.files import write_atomic
 
@@ -44,7 +44,7 @@ def publish(run: Path, name: str, evaluations: Sequence[Path], *, root: Path, fo
         ValueError: if the run or an evaluation is missing or of another checkpoint, or the weights are too large.
 
     """
-    record = read_record(run)
+    record = read_state(run)
     if record is None:
         raise ValueError(f"{run} holds no run.json: name the folder of a training")
     checkpoint = load_checkpoint(run / "checkpoints" / "best.ckpt")
@@ -62,6 +62,7 @@ def publish(run: Path, name: str, evaluations: Sequence[Path], *, root: Path, fo
         name,
         record=record,
         steps=checkpoint.step,
+        scale=checkpoint.module().network.scale,
         weights={"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()},
         data=_trained_on(config["data"]["train"], root),
         leaks=_leaks(config["data"], tested, root),

@@ -19,6 +19,7 @@ from kgt_lightning.images.files import read_image, write_image
 from kgt_lightning.images.formats import FORMATS, list_images
 from kgt_lightning.images.tiling import restore_tiled, tile_starts
 from kgt_lightning.model.padding import pad_to_multiple
+from kgt_lightning.models import NAMES
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.training.module import RestorationModule
 
@@ -98,11 +99,11 @@ def targets(source: Path, folder: Path, *, overwrite: bool) -> dict[Path, Path]:
     return pairs
 
 
-@command("restore", sections=SECTIONS)
+@command("restore", sections=SECTIONS, names=["task"])
 def main(config: DictConfig) -> None:
     pairs = targets(Path(config.input).expanduser(), Path(config.output).expanduser(), overwrite=config.overwrite)
     tile_starts(1, config.tile, config.overlap)
-    checkpoint = load_checkpoint(config.checkpoint, trust=config.trust)
+    checkpoint = load_checkpoint(choose_checkpoint(config.checkpoint, config.task.name), trust=config.trust)
     checkpoint.change({"module": {"self_ensemble": config.self_ensemble}})
     checkpoint.change({section: config[section] for section in SECTIONS})
     module = checkpoint.module().to(pick_device(config.device))
@@ -122,6 +123,26 @@ def main(config: DictConfig) -> None:
             log.info("%d/%d %s (%.1f s)", number, len(pairs), target, time.perf_counter() - started)
     if failed:
         raise ValueError(f"{len(failed)} of {len(pairs)} images could not be restored, the first: {failed[0]}")
+
+
+def choose_checkpoint(checkpoint: str | None, task: str | None) -> str:
+    """The checkpoint that was named, or else the model that the package brings for the task, which the log then says.
+
+    Raises:
+        ValueError: if neither is given, or both, or the package brings no model for the task.
+
+    """
+    if checkpoint is not None and task is not None:
+        raise ValueError(f"checkpoint={checkpoint} knows its task: leave task={task} out")
+    if checkpoint is not None:
+        return checkpoint
+    ours = ", ".join(NAMES)
+    if task is None:
+        raise ValueError(f"checkpoint is not given: add checkpoint=<file>, or task=<one of {ours}> for a model of ours")
+    if task not in NAMES:
+        raise ValueError(f"task={task}: the package brings no model for it, only for {ours}: add checkpoint=<file>")
+    log.info("restoring with the model %s that the package brings", task)
+    return task
 
 
 def restore_file(module: RestorationModule, path: Path, target: Path, *, tile: int, overlap: int) -> None:

@@ -121,6 +121,12 @@ def test_evaluate(run_command, trained, photo_root, arguments, expected):
         ([], "input is not given: add input=<value>"),
         (["input=missing", "output=out", "checkpoint=missing"], "input=missing does not exist: name an image file"),
         (["input={root}/Set12", "output=out", "checkpoint=missing"], "checkpoint=missing does not exist"),
+        (
+            ["input={root}/Set12", "output=out"],
+            "checkpoint is not given: add checkpoint=<file>, or task=",
+        ),
+        (["input={root}/Set12", "output=out", "task=fog"], "task=fog: the package brings no model for it"),
+        (["input={root}/Set12", "output=out", "checkpoint={trained}", "task=denoise"], "leave task=denoise out"),
         (["input={root}/Set12", "output={root}/Set12", "checkpoint={trained}"], "folder of the input"),
         (["input={root}/Set12", "output={root}/Set12/0.png", "checkpoint={trained}"], "0.png is a file: name a folder"),
         (["input={root}", "output=out", "checkpoint={trained}", "tile=0"], "tile=0 must be at least 1"),
@@ -133,6 +139,10 @@ def test_restore(run_command, trained, photo_root, tmp_path, arguments, expected
     arguments = [each.format(trained=trained, root=photo_root) for each in arguments]
     check_answer(run_command(restore.main, *arguments), expected)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_key_beside_a_sweep_over_recipes(run_command):
+    check_answer(run_command(train.main, "-m", "experiment=quick/sr,quick/jpeg", "minutes=1"), "minutes is no setting")
 
 
 def test_describe(run_command):

@@ -10,6 +10,11 @@ COMMANDS = ("analyze", "bench", "describe", "evaluate", "restore", "train")
 SOURCES = Path(__file__).parents[2] / "src" / "kgt_lightning"
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 def shown(text):
     """Keys in a help text, with what stands beside them."""
     return dict(re.findall(r"^  (\w[\w.]*)  +(.*)$", text, re.MULTILINE))
@@ -18,7 +23,7 @@ def shown(text):
 def test_a_key_is_shown_with_its_default_and_its_comment():
     keys = shown(command_help("restore", [], about=""))
     assert re.match(r"256 +side in pixels of what is restored at once", keys["tile"])
-    assert keys["checkpoint"].startswith("needed ")
+    assert keys["input"].startswith("needed ")
 
 
 def test_chosen_groups_are_shown():

@@ -1,6 +1,7 @@
 """Metrics of piq, which is not installed here unless somebody needs it: a stand-in shows how it is called."""
 
 import sys
+from importlib.machinery import ModuleSpec
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,7 @@ def stand_in(monkeypatch, tmp_path):
     def lpips(*, reduction):
         return torch.nn.PairwiseDistance() if reduction == "none" else None
 
-    monkeypatch.setitem(sys.modules, "piq", SimpleNamespace(gmsd=gmsd, LPIPS=lpips))
+    monkeypatch.setitem(sys.modules, "piq", SimpleNamespace(gmsd=gmsd, LPIPS=lpips, __spec__=ModuleSpec("piq", None)))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
 
 

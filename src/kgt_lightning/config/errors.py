@@ -90,8 +90,9 @@ def _unknown_key(key: str, config: DictConfig) -> str:
 
 def _composed(conf: Path, config_name: str, arguments: Sequence[str], *, of_hydra: bool) -> DictConfig:
     """The configuration with the chosen groups, from wherever they are, and nothing else."""
-    keys = [(each.partition("=")[0], each) for each in arguments]
-    chosen = [each for key, each in keys if key == "hydra.searchpath" or (conf / key).is_dir()]
+    # Of a sweep over a group no choice is the configuration's.
+    pairs = [(argument.partition("=")[0], argument) for argument in arguments if "," not in argument]
+    chosen = [argument for key, argument in pairs if key == "hydra.searchpath" or (conf / key).is_dir()]
     with initialize_config_dir(version_base="1.3", config_dir=str(conf)):
         return compose(config_name, overrides=chosen, return_hydra_config=of_hydra)
 

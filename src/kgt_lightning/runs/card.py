@@ -17,6 +17,7 @@ def make_card(
     *,
     record: Mapping[str, Any],
     steps: int,
+    scale: int,
     weights: Mapping[str, Any],
     data: Sequence[Mapping[str, Any]],
     leaks: Sequence[str],
@@ -29,6 +30,7 @@ def make_card(
         name: of the model; ``about.yaml`` holds its title, use and limits.
         record: run.json of the training.
         steps: that the weights were trained for.
+        scale: how many times larger the restored image is.
         weights: what is known of the file: ``bytes`` and ``sha256``.
         data: for each set that was trained on its name, number of images and licence.
         leaks: test images that are among the training images, in words.
@@ -52,7 +54,7 @@ def make_card(
         "task": record["task"],
         "version": record["version"],
         "channels": config["data"]["channels"],
-        "scale": config["module"]["scale"],
+        "scale": scale,
         "parameters": record["parameters"],
         "flops_256": record["flops"],
         **weights,
