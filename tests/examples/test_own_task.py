@@ -120,7 +120,8 @@ def test_sweep(folder, tiny_arguments):
     arguments = (*tiny_arguments, "data_root=sets", "trainer.max_steps=2", "sweep=beta", "degradation.beta=0.5,2")
     command = [sys.executable, "-m", "kgt_lightning.train", "-m", *TASK, *arguments]
 
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
 
     assert done.returncode == 0, done.stderr
     for beta in ("0.5", "2"):
