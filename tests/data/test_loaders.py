@@ -6,7 +6,8 @@ import torch
 from lightning import Trainer
 from PIL import Image
 
-from kgt_lightning.data.datamodule import RestorationData, TestSet
+from kgt_lightning.data.datamodule import RestorationData
+from kgt_lightning.data.datasets import TestSet
 from kgt_lightning.data.image_sets import FileSource
 from kgt_lightning.degradations.noise import GaussianNoise
 

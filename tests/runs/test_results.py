@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from kgt_lightning.data.datamodule import TestSet
+from kgt_lightning.data.datasets import TestSet
 from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.runs.results import Results, Score
 

@@ -7,7 +7,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from kgt_lightning.data.datamodule import TestSet
+from kgt_lightning.data.datasets import TestSet
 from kgt_lightning.images.files import Picture, write_image
 from kgt_lightning.tasks.weather import clean_name, resize_to_16
 from kgt_lightning.train import train

@@ -2,20 +2,19 @@
 
 import logging
 import math
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import lightning
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kgt_lightning.data.datasets import Patches, Sample, StepSampler, WholeImages, batch_of_one
+from kgt_lightning.data.datasets import Patches, Sample, StepSampler, TestSet, WholeImages, batch_of_one, ignore_signals
 from kgt_lightning.data.image_sets import (
     BUNDLED_TEST,
     BUNDLED_TRAIN,
@@ -35,20 +34,6 @@ from kgt_lightning.images.formats import list_images
 from kgt_lightning.metrics.psnr_ssim import Protocol, check_protocol
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TestSet:
-    """A set of images and how they are degraded."""
-
-    __test__: ClassVar[bool] = False  # no test case of pytest's
-
-    name: str
-    setting: str
-    """Such as ``sigma=25``; ``given`` where the set brings its degraded images."""
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.setting}"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -117,13 +102,8 @@ class RestorationData(lightning.LightningDataModule):
             raise ValueError(f"data.channels={self.channels} must be {known}: {name} takes no other images")
         if self.patch < 1 or self.patch % self.degradation.scale:
             raise ValueError(f"data.patch={self.patch} must be a positive multiple of scale={self.degradation.scale}")
-        at_least = {
-            "batch_size": 1,
-            "workers": 0,
-            "min_detail": 0,
-            "validation_images": 1,
-            "validation_size": self.degradation.scale,
-        }
+        at_least = {"batch_size": 1, "workers": 0, "min_detail": 0, "validation_images": 1}
+        at_least["validation_size"] = self.degradation.scale
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}={getattr(self, name)} must be at least {least}")
@@ -306,7 +286,7 @@ class RestorationData(lightning.LightningDataModule):
             "num_workers": self.workers,
             "persistent_workers": self.workers > 0,
             "pin_memory": torch.cuda.is_available(),
-            "worker_init_fn": _ignore_signals,
+            "worker_init_fn": ignore_signals,
         }
 
     def _trainer(self) -> lightning.Trainer:
@@ -316,9 +296,3 @@ class RestorationData(lightning.LightningDataModule):
 
 def _unchanged(image: Tensor) -> Tensor:
     return image
-
-
-def _ignore_signals(worker: int) -> None:
-    """Ctrl+C reaches every process of a terminal; the training process decides when its workers end."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)

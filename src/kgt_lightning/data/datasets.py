@@ -5,10 +5,11 @@ by (seed, i). The samples of a step therefore do not depend on workers, processe
 """
 
 import math
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +36,26 @@ def batch_of_one(samples: list[Sample]) -> Sample:
     """Sample whose images carry a batch dimension of one."""
     [sample] = samples
     return sample._replace(degraded=sample.degraded[None], clean=sample.clean[None])
+
+
+def ignore_signals(worker: int) -> None:
+    """Ctrl+C reaches every process of a terminal; the training process decides when its workers end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A set of images and how they are degraded."""
+
+    __test__: ClassVar[bool] = False  # no test case of pytest's
+
+    name: str
+    setting: str
+    """Such as ``sigma=25``; ``given`` where the set brings its degraded images."""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.setting}"
 
 
 class Patches(Dataset[tuple[Tensor, Tensor]]):

@@ -9,7 +9,8 @@ from typing import Any
 
 import lightning
 
-from kgt_lightning.data.datamodule import RestorationData, TestSet
+from kgt_lightning.data.datamodule import RestorationData
+from kgt_lightning.data.datasets import TestSet
 from kgt_lightning.metrics.published import comparison
 from kgt_lightning.metrics.scoring import Scoring
 from kgt_lightning.system.files import write_atomic
