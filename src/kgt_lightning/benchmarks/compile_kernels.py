@@ -84,10 +84,9 @@ def plan_launches(setting: Setting) -> dict[str, Launch]:
         index = torch.empty(windows, num_nodes, k, dtype=torch.int32, device="meta")
         graph = KeyGraph(index, torch.empty(windows, -(-num_nodes // 32), num_nodes, dtype=torch.int32, device="meta"))
         table = torch.empty(heads, (2 * math.isqrt(num_nodes) - 1) ** 2, device="meta")
-        forward, out, lse = plan_forward(q, key, v, graph, table, scale=0.2, schedule=schedule)
-        inputs = (q, key, v, graph, table, out, lse, torch.empty_like(out))
-        backward = plan_backward(*inputs, scale=0.2, schedule=schedule, deterministic=deterministic)
-        return [forward, *backward.launches]
+        forward, call = plan_forward(q, key, v, graph, table, scale=0.2, schedule=schedule)
+        backward, *_ = plan_backward(call, torch.empty_like(call.out), schedule=schedule, deterministic=deterministic)
+        return [*forward, *backward]
 
     def constructor(num_nodes: int) -> list[Launch]:
         nodes = torch.empty(windows, num_nodes, setting.channels, dtype=setting.dtype, device="meta")
@@ -112,14 +111,12 @@ def compile_launch(launch: Launch, target: GPUTarget) -> Usage:
     """What the kernel takes when it is compiled on the target as this launch would have it compiled."""
     hip = target.backend == "hip"
     signature: dict[str, str] = {}
-    constants = dict(launch.constants)
+    constants: dict[str, object] = {}
     attributes: dict[tuple[int], list[list[object]]] = {}
-    for position, name in enumerate(launch.kernel.arg_names):
-        if name in launch.constants:
-            signature[name] = "constexpr"
-            continue
-        value = launch.arguments[name]
-        if value is None or (isinstance(value, int) and value == 1):
+    arguments = launch.arguments
+    for position, parameter in enumerate(launch.kernel.params):
+        name, value = parameter.name, arguments[parameter.name]
+        if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
             signature[name], constants[name] = "constexpr", value
         elif isinstance(value, Tensor):
             signature[name] = "*" + TYPES[value.dtype]

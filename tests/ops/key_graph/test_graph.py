@@ -27,8 +27,8 @@ def test_neighbours_are_the_most_similar(k):
     similarity = nodes @ nodes.mT
     kept = similarity.gather(-1, index)
     assert (index.sort(-1).values.diff(dim=-1) > 0).all()
-    strangers = similarity.scatter(-1, index, -torch.inf)
-    assert (kept.min(-1).values >= strangers.max(-1).values).all()
+    non_neighbours = similarity.scatter(-1, index, -torch.inf)
+    assert (kept.min(-1).values >= non_neighbours.max(-1).values).all()
 
 
 def test_duplicate_nodes_are_kept_once_each():

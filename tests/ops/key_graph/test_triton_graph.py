@@ -73,8 +73,8 @@ def test_real_numbers(triton_device, scale):
     assert (index.diff(dim=-1) > 0).all()
     assert torch.equal(bits.cpu(), pack_bits(index))
     similarity = nodes.double() @ nodes.double().mT
-    strangers = similarity.scatter(-1, index, -torch.inf).amax(-1)
-    assert (similarity.gather(-1, index).amin(-1) >= strangers - 1e-5 * scale**2 * 30).all()
+    non_neighbours = similarity.scatter(-1, index, -torch.inf).amax(-1)
+    assert (similarity.gather(-1, index).amin(-1) >= non_neighbours - 1e-5 * scale**2 * 30).all()
 
 
 def test_nodes_that_are_not_numbers_still_get_k_neighbours(triton_device):

@@ -24,12 +24,12 @@ def mask_attention(
     Without a bias table no biases are made, and where all nodes are neighbours no mask is: PyTorch's fused kernels then
     run. A bias table that wants a gradient makes PyTorch take its slow path.
     """
-    no_strangers = graph.k == graph.num_nodes
+    all_are_neighbours = graph.k == graph.num_nodes
     if bias_table is None:
-        mask = None if no_strangers else graph.mask[:, None]
+        mask = None if all_are_neighbours else graph.mask[:, None]
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     bias_HNN = expand_bias(bias_table, graph.num_nodes).to(q.dtype)
-    if no_strangers:
+    if all_are_neighbours:
         # Masks of three dimensions would take the slow path.
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias_HNN[None], scale=scale)
     windows = max(1, CHUNK_BYTES // (bias_HNN.numel() * bias_HNN.element_size()))

@@ -42,20 +42,6 @@ def native_attention(
     return _attention(q.to(dtype), k.to(dtype), v.to(dtype), graph.index32, table, scale).to(v.dtype)
 
 
-class _Shape(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_int64) for name in ("windows", "heads", "nodes", "width", "neighbours", "side", "threads")
-    ]
-
-
-class _Tensor(ctypes.Structure):
-    _fields_ = [("data", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("window", "head", "node"))]
-
-
-class _Index(ctypes.Structure):
-    _fields_ = [("data", ctypes.c_void_p), *((name, ctypes.c_int64) for name in ("window", "node"))]
-
-
 @torch.library.custom_op("kgt::native_attention", mutates_args=(), device_types="cpu")
 def _attention(q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: float) -> Tensor:
     out = _empty_nodes_first(q)
@@ -63,16 +49,8 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tenso
         return out
     q, k, v, index = (_rows(t) for t in (q, k, v, index))
     table = None if bias_table is None else bias_table.contiguous()
-    _check(
-        library(double=q.dtype == torch.float64).kgt_forward(
-            ctypes.byref(_shape(q, index)),
-            *(ctypes.byref(_view(t)) for t in (q, k, v)),
-            ctypes.byref(_index_view(index)),
-            _pointer(table),
-            scale,
-            ctypes.byref(_view(out)),
-        )
-    )
+    kernel = library(double=q.dtype == torch.float64).kgt_forward
+    _check(kernel(_shape(q, index), *map(_view, (q, k, v, index)), _pointer(table), scale, _view(out)))
     return out
 
 
@@ -88,18 +66,9 @@ def _attention_backward(
     groups = windows if bias_table is None else min(windows, WINDOW_GROUPS)
     table = None if bias_table is None else bias_table.contiguous()
     grad_table = q.new_zeros(0) if table is None else table.new_zeros(groups, *table.shape)
-    _check(
-        library(double=q.dtype == torch.float64).kgt_backward(
-            ctypes.byref(_shape(q, index)),
-            *(ctypes.byref(_view(t)) for t in (q, k, v)),
-            ctypes.byref(_index_view(index)),
-            _pointer(table),
-            scale,
-            *(ctypes.byref(_view(t)) for t in (grad_out, *grads)),
-            _pointer(grad_table),
-            groups,
-        )
-    )
+    kernel = library(double=q.dtype == torch.float64).kgt_backward
+    inputs = (_shape(q, index), *map(_view, (q, k, v, index)), _pointer(table), scale)
+    _check(kernel(*inputs, *map(_view, (grad_out, *grads)), _pointer(grad_table), groups))
     return grads[0], grads[1], grads[2], grad_table if table is None else grad_table.sum(0)
 
 
@@ -141,17 +110,17 @@ def _rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
-def _shape(q_WHND: Tensor, index_WNK: Tensor) -> _Shape:
-    side = math.isqrt(q_WHND.shape[2])
-    return _Shape(*q_WHND.shape, index_WNK.shape[-1], side, torch.get_num_threads())
+def _shape(q_WHND: Tensor, index_WNK: Tensor) -> ctypes.Array:
+    return _struct(*q_WHND.shape, index_WNK.shape[-1], math.isqrt(q_WHND.shape[2]), torch.get_num_threads())
 
 
-def _view(tensor_WHND: Tensor) -> _Tensor:
-    return _Tensor(tensor_WHND.data_ptr(), *tensor_WHND.stride()[:3])
+def _view(tensor: Tensor) -> ctypes.Array:
+    return _struct(tensor.data_ptr(), *tensor.stride()[:-1])
 
 
-def _index_view(index_WNK: Tensor) -> _Index:
-    return _Index(index_WNK.data_ptr(), *index_WNK.stride()[:2])
+def _struct(*numbers: int) -> ctypes.Array:
+    """A structure of native.c: all their fields, int64 and pointers, take 64 bits."""
+    return (ctypes.c_int64 * len(numbers))(*numbers)
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

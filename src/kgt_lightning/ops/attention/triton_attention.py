@@ -3,13 +3,13 @@
 Shapes: W windows, H heads, N = M*M nodes, K neighbours, D head width, E = (2M-1)**2 entries of the bias table.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kgt_lightning.ops.attention.triton_call import Backward, Forward, new_heads
 from kgt_lightning.ops.kernels.triton_launch import DTYPES, MAX_WIDTH, Launch, interpreting, rows
 from kgt_lightning.ops.key_graph.graph import KeyGraph
 
@@ -97,73 +97,33 @@ def choose_schedule(k: int, num_nodes: int, dtype: torch.dtype, width: int) -> s
 
 def plan_forward(
     q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, table: Tensor | None, *, scale: float, schedule: str
-) -> tuple[Launch, Tensor, Tensor]:
-    """What computes the output [W, H, N, D] and the base-2 logarithm [W, H, N] of the softmax sums, and these two."""
-    from kgt_lightning.ops.attention import triton_lists, triton_packed
-
-    out, lse = _new(q), torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
-    if schedule == "lists":
-        launch = triton_lists.plan_forward(q, k, v, _neighbours(graph), table, scale, out=out, lse=lse)
-    else:
-        launch = triton_packed.plan_forward(q, k, v, graph.packed, table, scale, out=out, lse=lse)
-    return launch, out, lse
-
-
-@dataclass(frozen=True)
-class BackwardPlan:
-    """Launches of one backward, to be run in order, and the tensors that they fill."""
-
-    launches: list[Launch]
-    grad_q: Tensor
-    grad_k: Tensor
-    grad_v: Tensor
-    table_parts: Tensor | None
-    """[P, ...], float32: the gradient of the table is their sum over P."""
+) -> tuple[list[Launch], Forward]:
+    """What computes the output and its lse, and these among the tensors of the call."""
+    lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+    call = Forward(q=q, k=k, v=v, table=table, out=new_heads(q), lse=lse, graph=graph, scale=scale)
+    return _plans(schedule).plan_forward(call), call
 
 
 def plan_backward(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    graph: KeyGraph,
-    table: Tensor | None,
-    out: Tensor,
-    lse: Tensor,
-    grad_out: Tensor,
-    *,
-    scale: float,
-    schedule: str,
-    deterministic: bool,
-) -> BackwardPlan:
-    """What computes the gradients, from the output and its lse."""
+    forward: Forward, grad_out: Tensor, *, schedule: str, deterministic: bool
+) -> tuple[list[Launch], Backward, Tensor | None]:
+    """What computes the gradients, to be run in order, and these; that of the table is a sum over parts [P, ...]."""
+    from kgt_lightning.ops.attention.triton_packed import plan_backward_bias
+
+    grads: dict[str, Any] = {name: new_heads(forward.q) for name in ("grad_q", "grad_k", "grad_v")}
+    call = Backward(**vars(forward), grad_out=grad_out, delta=torch.empty_like(forward.lse), **grads)
+    launches, table_parts = _plans(schedule).plan_backward(call, deterministic=deterministic)
+    if call.table is not None and table_parts is None:
+        launch, table_parts = plan_backward_bias(call)
+        launches.append(launch)
+    return launches, call, table_parts
+
+
+def _plans(schedule: str) -> Any:
+    """Module of the schedule, with its kernels, plan_forward and plan_backward; triton is not installed everywhere."""
     from kgt_lightning.ops.attention import triton_lists, triton_packed
 
-    delta, grad_q = torch.empty_like(lse), _new(q)
-    query_side: dict[str, Any] = {"out": out, "lse": lse, "grad_out": grad_out, "delta": delta, "grad_q": grad_q}
-    grad_k, grad_v = _new(q), _new(q)
-    key_side = {"lse": lse, "grad_out": grad_out, "delta": delta, "grad_k": grad_k, "grad_v": grad_v}
-    parts = None
-    if schedule == "lists":
-        if table is not None and not deterministic:
-            parts = table.new_zeros((1, *table.shape), dtype=torch.float32)
-        launches = [
-            triton_lists.plan_backward_queries(
-                q, k, v, _neighbours(graph), table, scale, **query_side, sum_table=parts
-            ),
-            triton_lists.plan_backward_keys(q, k, v, graph.transposed, table, scale, **key_side),
-        ]
-    else:
-        launches = [
-            triton_packed.plan_backward_queries(q, k, v, graph.packed, table, scale, **query_side),
-            triton_packed.plan_backward_keys(q, k, v, graph.packed, table, scale, **key_side),
-        ]
-    if table is not None and parts is None:
-        bits = graph.packed.bits
-        launch, parts = triton_packed.plan_backward_bias(
-            q, k, v, bits, table, scale, lse=lse, grad_out=grad_out, delta=delta
-        )
-        launches.append(launch)
-    return BackwardPlan(launches, grad_q, grad_k, grad_v, parts)
+    return {"lists": triton_lists, "blocks": triton_packed}[schedule]
 
 
 class _TritonAttention(torch.autograd.Function):
@@ -181,35 +141,23 @@ class _TritonAttention(torch.autograd.Function):
     ) -> Tensor:
         table = None if bias_table is None else bias_table.contiguous()
         with torch.cuda.device_of(q):
-            launch, out, lse = plan_forward(q, k, v, graph, table, scale=scale, schedule=schedule)
-            launch.run()
-        ctx.save_for_backward(q, k, v, table, out, lse)
+            launches, call = plan_forward(q, k, v, graph, table, scale=scale, schedule=schedule)
+            for launch in launches:
+                launch.run()
+        ctx.save_for_backward(q, k, v, table, call.out, call.lse)
         ctx.graph, ctx.scale, ctx.schedule, ctx.deterministic = graph, scale, schedule, deterministic
-        return out
+        return call.out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, table, out, lse = ctx.saved_tensors
+        forward = Forward(q=q, k=k, v=v, table=table, out=out, lse=lse, graph=ctx.graph, scale=ctx.scale)
         with torch.cuda.device_of(q):
-            plan = plan_backward(
-                *(q, k, v, ctx.graph, table, out, lse, rows(grad_out)),
-                **{"scale": ctx.scale, "schedule": ctx.schedule, "deterministic": ctx.deterministic},
+            launches, call, table_parts = plan_backward(
+                forward, rows(grad_out), schedule=ctx.schedule, deterministic=ctx.deterministic
             )
-            for launch in plan.launches:
+            for launch in launches:
                 launch.run()
-            grad_table = None
-            if plan.table_parts is not None:
-                grad_table = plan.table_parts.sum(0).view(table.shape).to(table.dtype)
-        return plan.grad_q, plan.grad_k, plan.grad_v, grad_table, None, None, None, None
-
-
-def _neighbours(graph: KeyGraph) -> Tensor:
-    """[W, N, K]; checked unless the fused constructor made them, because the kernels read wherever they point."""
-    return rows(graph.index32 if graph.bits is None else graph.index)
-
-
-def _new(like: Tensor) -> Tensor:
-    """[W, H, N, D] with the heads of a node side by side in memory."""
-    windows, heads, num_nodes, width = like.shape
-    return torch.empty((windows, num_nodes, heads, width), dtype=like.dtype, device=like.device).transpose(1, 2)
+            grad_table = None if table_parts is None else table_parts.sum(0).view(table.shape).to(table.dtype)
+        return call.grad_q, call.grad_k, call.grad_v, grad_table, None, None, None, None

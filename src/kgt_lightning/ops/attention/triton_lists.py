@@ -2,7 +2,7 @@
 
 Shapes: W windows, H heads, N = M*M nodes, K neighbours, D head width (BD padded to a power of two), E = (2M-1)**2
 entries of the bias table; a program holds BQ queries and BK of their neighbours, or BJ keys and BS of the nodes that
-look at them. Scores are kept in base 2: lse is log2 of the sum of 2**score.
+have them as neighbours. ``q_w``, ``q_h``, ``q_n`` are strides of q.
 """
 
 import torch
@@ -10,9 +10,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kgt_lightning.ops.kernels.triton_launch import Launch, constants, count_programs, padded_width, sizes, strides
-from kgt_lightning.ops.kernels.triton_tiles import bias_part, load_lists, load_rows, store_rows
-from kgt_lightning.ops.key_graph.forms import TransposedGraph
+from kgt_lightning.ops.attention.triton_call import Backward, Forward
+from kgt_lightning.ops.kernels.triton_launch import Launch, rows
+from kgt_lightning.ops.kernels.triton_tiles import (
+    bias_part,
+    load_lists,
+    load_rows,
+    place,
+    store_heads,
+    store_rows,
+)  # fmt: skip
 
 TILE = 4096
 """Numbers of gathered keys that a program of four warps holds at once: 32 in every thread."""
@@ -21,22 +28,19 @@ TILE = 4096
 @triton.jit
 def lists_forward(
     q, k, v, index, table, out, lse,
-    stride_qw, stride_qh, stride_qn, stride_kw, stride_kh, stride_kn, stride_vw, stride_vh, stride_vn,
-    stride_ow, stride_oh, stride_on, stride_iw, stride_in,
+    q_w, q_h, q_n, k_w, k_h, k_n, v_w, v_h, v_n,
+    index_w, index_n,
     scale, H, N, M, K,
     D: tl.constexpr, BD: tl.constexpr, BQ: tl.constexpr, BK: tl.constexpr, BIAS: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
     """Output [W, H, N, D] and lse [W, H, N]."""
-    program = tl.program_id(0)
-    blocks = tl.cdiv(N, BQ)
-    head = program // blocks % H
-    window = (program // blocks // H).to(tl.int64)
-    query = program % blocks * BQ + tl.arange(0, BQ)  # [BQ]
+    block, head, window = place(N, H, BQ)
+    query = block * BQ + tl.arange(0, BQ)  # [BQ]
     inside = query < N
-    k += window * stride_kw + head * stride_kh
-    v += window * stride_vw + head * stride_vh
-    base = q + window * stride_qw + head * stride_qh
-    q_tile = load_rows(base, query, stride_qn, inside, D, BD, ALIGN).to(tl.float32)  # [BQ, BD]
+    k += window * k_w + head * k_h
+    v += window * v_w + head * v_h
+    base = q + window * q_w + head * q_h
+    q_tile = load_rows(base, query, q_n, inside, D, BD, ALIGN).to(tl.float32)  # [BQ, BD]
 
     top = tl.full([BQ], -float("inf"), tl.float32)
     total = tl.zeros([BQ], tl.float32)
@@ -44,9 +48,9 @@ def lists_forward(
     for first in range(0, K, BK):
         slot = first + tl.arange(0, BK)
         valid = inside[:, None] & (slot < K)[None, :]  # [BQ, BK]
-        key = tl.load(index + window * stride_iw + query[:, None] * stride_in + slot[None, :], mask=valid, other=0)
+        key = tl.load(index + window * index_w + query[:, None] * index_n + slot[None, :], mask=valid, other=0)
         key = key.to(tl.int32)
-        k_tile = load_lists(k, key, stride_kn, valid, D, BD, ALIGN)  # [BQ, BK, BD]
+        k_tile = load_lists(k, key, k_n, valid, D, BD, ALIGN)  # [BQ, BK, BD]
         score = tl.sum(q_tile[:, None, :] * k_tile, 2) * (scale * 1.4426950408889634)  # [BQ, BK]
         if BIAS:
             entry = bias_part(query, M)[:, None] - bias_part(key, M) + 2 * M * (M - 1)
@@ -58,28 +62,28 @@ def lists_forward(
         finite = tl.where(new_top == -float("inf"), 0.0, new_top)
         weight = tl.exp2(score - finite[:, None])  # [BQ, BK]
         shrink = tl.exp2(top - finite)
-        v_tile = load_lists(v, key, stride_vn, valid, D, BD, ALIGN)  # [BQ, BK, BD]
+        v_tile = load_lists(v, key, v_n, valid, D, BD, ALIGN)  # [BQ, BK, BD]
         total = total * shrink + tl.sum(weight, 1)
         acc = acc * shrink[:, None] + tl.sum(weight[:, :, None] * v_tile, 1)
         top = new_top
 
     total = tl.where(inside, total, 1.0)
-    base = out + window * stride_ow + head * stride_oh
-    store_rows(base, query, stride_on, inside, acc / total[:, None], D, BD, ALIGN)
+    store_heads(out, window, head, query, inside, acc / total[:, None], H, N, D, BD, ALIGN)
     tl.store(lse + (window * H + head) * N + query, top + tl.log2(total), mask=inside)
 
 
 @triton.jit
 def lists_backward_queries(
-    q, k, v, index, table, out, lse, grad_out, delta, grad_q, sum_table,
-    stride_qw, stride_qh, stride_qn, stride_kw, stride_kh, stride_kn, stride_vw, stride_vh, stride_vn,
-    stride_ow, stride_oh, stride_on, stride_gw, stride_gh, stride_gn, stride_dw, stride_dh, stride_dn,
-    stride_iw, stride_in,
+    q, k, v, index, table, out, lse, grad_out, delta, grad_q, table_sum,
+    q_w, q_h, q_n, k_w, k_h, k_n, v_w, v_h, v_n,
+    out_w, out_h, out_n, grad_out_w, grad_out_h, grad_out_n, grad_q_w, grad_q_h, grad_q_n,
+    index_w, index_n,
     scale, H, N, M, K,
     D: tl.constexpr, BD: tl.constexpr, BQ: tl.constexpr, BK: tl.constexpr, BIAS: tl.constexpr, ALIGN: tl.constexpr,
     ATOMIC: tl.constexpr,
 ):  # fmt: skip
     """Gradient of q, and delta [W, H, N] = out . grad_out; with ATOMIC the sum for the table as well."""
+    # place, base2_score and store_heads, which compute the same, would take 160 registers a thread here, not 128.
     program = tl.program_id(0)
     blocks = tl.cdiv(N, BQ)
     head = program // blocks % H
@@ -87,14 +91,14 @@ def lists_backward_queries(
     query = program % blocks * BQ + tl.arange(0, BQ)  # [BQ]
     inside = query < N
     plane = window * H + head
-    k += window * stride_kw + head * stride_kh
-    v += window * stride_vw + head * stride_vh
-    base = q + window * stride_qw + head * stride_qh
-    q_tile = load_rows(base, query, stride_qn, inside, D, BD, ALIGN).to(tl.float32)  # [BQ, BD]
-    base = out + window * stride_ow + head * stride_oh
-    out_tile = load_rows(base, query, stride_on, inside, D, BD, ALIGN).to(tl.float32)  # [BQ, BD]
-    base = grad_out + window * stride_gw + head * stride_gh
-    grad_out_tile = load_rows(base, query, stride_gn, inside, D, BD, ALIGN).to(tl.float32)  # [BQ, BD]
+    k += window * k_w + head * k_h
+    v += window * v_w + head * v_h
+    base = q + window * q_w + head * q_h
+    q_tile = load_rows(base, query, q_n, inside, D, BD, ALIGN).to(tl.float32)  # [BQ, BD]
+    base = out + window * out_w + head * out_h
+    out_tile = load_rows(base, query, out_n, inside, D, BD, ALIGN).to(tl.float32)  # [BQ, BD]
+    base = grad_out + window * grad_out_w + head * grad_out_h
+    grad_out_tile = load_rows(base, query, grad_out_n, inside, D, BD, ALIGN).to(tl.float32)  # [BQ, BD]
     delta_tile = tl.sum(out_tile * grad_out_tile, 1)  # [BQ]
     tl.store(delta + plane * N + query, delta_tile, mask=inside)
     lse_tile = tl.load(lse + plane * N + query, mask=inside, other=0.0)
@@ -103,10 +107,10 @@ def lists_backward_queries(
     for first in range(0, K, BK):
         slot = first + tl.arange(0, BK)
         valid = inside[:, None] & (slot < K)[None, :]  # [BQ, BK]
-        key = tl.load(index + window * stride_iw + query[:, None] * stride_in + slot[None, :], mask=valid, other=0)
+        key = tl.load(index + window * index_w + query[:, None] * index_n + slot[None, :], mask=valid, other=0)
         key = key.to(tl.int32)
-        k_tile = load_lists(k, key, stride_kn, valid, D, BD, ALIGN)  # [BQ, BK, BD]
-        v_tile = load_lists(v, key, stride_vn, valid, D, BD, ALIGN)  # [BQ, BK, BD]
+        k_tile = load_lists(k, key, k_n, valid, D, BD, ALIGN)  # [BQ, BK, BD]
+        v_tile = load_lists(v, key, v_n, valid, D, BD, ALIGN)  # [BQ, BK, BD]
         score = tl.sum(q_tile[:, None, :] * k_tile, 2) * (scale * 1.4426950408889634)  # [BQ, BK]
         entry = bias_part(query, M)[:, None] - bias_part(key, M) + 2 * M * (M - 1)
         entry += head * (2 * M - 1) * (2 * M - 1)
@@ -117,34 +121,31 @@ def lists_backward_queries(
         grad_score = weight * (grad_weight - delta_tile[:, None])  # [BQ, BK]
         acc += tl.sum(grad_score[:, :, None] * k_tile, 1)
         if ATOMIC:
-            tl.atomic_add(sum_table + entry, grad_score, mask=valid, sem="relaxed")
+            tl.atomic_add(table_sum + entry, grad_score, mask=valid, sem="relaxed")
 
-    base = grad_q + window * stride_dw + head * stride_dh
-    store_rows(base, query, stride_dn, inside, acc * scale, D, BD, ALIGN)
+    base = grad_q + window * grad_q_w + head * grad_q_h
+    store_rows(base, query, grad_q_n, inside, acc * scale, D, BD, ALIGN)
 
 
 @triton.jit
 def lists_backward_keys(
     q, k, v, sources, starts, table, lse, grad_out, delta, grad_k, grad_v,
-    stride_qw, stride_qh, stride_qn, stride_kw, stride_kh, stride_kn, stride_vw, stride_vh, stride_vn,
-    stride_gw, stride_gh, stride_gn, stride_dw, stride_dh, stride_dn,
+    q_w, q_h, q_n, k_w, k_h, k_n, v_w, v_h, v_n,
+    grad_out_w, grad_out_h, grad_out_n,
     scale, H, N, M, K,
     D: tl.constexpr, BD: tl.constexpr, BJ: tl.constexpr, BS: tl.constexpr, BIAS: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of k and v: every key sums over the nodes that look at it, always in the same order."""
-    program = tl.program_id(0)
-    blocks = tl.cdiv(N, BJ)
-    head = program // blocks % H
-    window = (program // blocks // H).to(tl.int64)
-    key = program % blocks * BJ + tl.arange(0, BJ)  # [BJ]
+    """Gradients of k and v: every key sums over the nodes that have it as a neighbour, always in the same order."""
+    block, head, window = place(N, H, BJ)
+    key = block * BJ + tl.arange(0, BJ)  # [BJ]
     inside = key < N
     plane = window * H + head
-    q += window * stride_qw + head * stride_qh
-    grad_out += window * stride_gw + head * stride_gh
-    base = k + window * stride_kw + head * stride_kh
-    k_tile = load_rows(base, key, stride_kn, inside, D, BD, ALIGN).to(tl.float32)  # [BJ, BD]
-    base = v + window * stride_vw + head * stride_vh
-    v_tile = load_rows(base, key, stride_vn, inside, D, BD, ALIGN).to(tl.float32)  # [BJ, BD]
+    q += window * q_w + head * q_h
+    grad_out += window * grad_out_w + head * grad_out_h
+    base = k + window * k_w + head * k_h
+    k_tile = load_rows(base, key, k_n, inside, D, BD, ALIGN).to(tl.float32)  # [BJ, BD]
+    base = v + window * v_w + head * v_h
+    v_tile = load_rows(base, key, v_n, inside, D, BD, ALIGN).to(tl.float32)  # [BJ, BD]
     start = tl.load(starts + window * (N + 1) + key, mask=inside, other=0)
     length = tl.load(starts + window * (N + 1) + key + 1, mask=inside, other=0) - start  # [BJ]
 
@@ -154,8 +155,8 @@ def lists_backward_keys(
         slot = first + tl.arange(0, BS)
         valid = slot[None, :] < length[:, None]  # [BJ, BS]
         query = tl.load(sources + window * N * K + start[:, None] + slot[None, :], mask=valid, other=0)
-        q_tile = load_lists(q, query, stride_qn, valid, D, BD, ALIGN)  # [BJ, BS, BD]
-        grad_out_tile = load_lists(grad_out, query, stride_gn, valid, D, BD, ALIGN)  # [BJ, BS, BD]
+        q_tile = load_lists(q, query, q_n, valid, D, BD, ALIGN)  # [BJ, BS, BD]
+        grad_out_tile = load_lists(grad_out, query, grad_out_n, valid, D, BD, ALIGN)  # [BJ, BS, BD]
         score = tl.sum(q_tile * k_tile[:, None, :], 2) * (scale * 1.4426950408889634)  # [BJ, BS]
         if BIAS:
             entry = bias_part(query, M) - bias_part(key, M)[:, None] + 2 * M * (M - 1)
@@ -169,112 +170,44 @@ def lists_backward_keys(
         acc_v += tl.sum(weight[:, :, None] * grad_out_tile, 1)
         acc_k += tl.sum(grad_score[:, :, None] * q_tile, 1)
 
-    base = grad_k + window * stride_dw + head * stride_dh
-    store_rows(base, key, stride_dn, inside, acc_k * scale, D, BD, ALIGN)
-    base = grad_v + window * stride_dw + head * stride_dh
-    store_rows(base, key, stride_dn, inside, acc_v, D, BD, ALIGN)
+    store_heads(grad_k, window, head, key, inside, acc_k * scale, H, N, D, BD, ALIGN)
+    store_heads(grad_v, window, head, key, inside, acc_v, H, N, D, BD, ALIGN)
 
 
-def plan_forward(
-    q: Tensor, k: Tensor, v: Tensor, index: Tensor, table: Tensor | None, scale: float, *, out: Tensor, lse: Tensor
-) -> Launch:
-    """Launch that writes the output [W, H, N, D] and lse [W, H, N]."""
-    width = padded_width(q)
-    neighbours = _neighbours_at_once(width)
+def plan_forward(call: Forward) -> list[Launch]:
+    """Launches that fill out and lse."""
+    neighbours = _neighbours_at_once(call)
     # Half a tile for wide heads and for float32: a whole one spills registers on sm_90 and sm_100.
-    queries = TILE // (width * neighbours) // (2 if width > 32 or q.dtype == torch.float32 else 1)
-    return Launch(
-        kernel=lists_forward,
-        programs=count_programs(q, queries),
-        arguments={
-            **{"q": q, "k": k, "v": v, "index": index, "table": table, "out": out, "lse": lse},
-            **strides(q=q, k=k, v=v, o=out),
-            **_list_arguments(index),
-            **sizes(q, scale),
-        },
-        constants={**constants(q, k, v, out, bias=table is not None), "BQ": queries, "BK": neighbours},
-    )
+    halves = 2 if call.padded_width > 32 or call.q.dtype == torch.float32 else 1
+    queries = TILE // (call.padded_width * neighbours) // halves
+    values = {"index": _index(call), "BQ": queries, "BK": neighbours}
+    return [call.launch(lists_forward, call.programs(queries), values)]
 
 
-def plan_backward_queries(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    index: Tensor,
-    table: Tensor | None,
-    scale: float,
-    *,
-    out: Tensor,
-    lse: Tensor,
-    grad_out: Tensor,
-    delta: Tensor,
-    grad_q: Tensor,
-    sum_table: Tensor | None = None,
-) -> Launch:
-    """Launch that writes the gradient of q and delta [W, H, N].
+def plan_backward(call: Backward, *, deterministic: bool) -> tuple[list[Launch], Tensor | None]:
+    """Launches that fill delta and the gradients, and the table's gradient [1, H, E], float32, unless deterministic.
 
-    With sum_table [H, E], float32 and zero at first, the gradient of the table is added up there by atomic additions,
-    whose order, and so the last bits of the result, changes from run to run.
+    It is summed by atomic additions, whose order, and so the last bits of the result, changes from run to run. The
+    gradients of k and v need none.
     """
-    width = padded_width(q)
-    neighbours = _neighbours_at_once(width)
-    queries = TILE // (width * neighbours)
-    return Launch(
-        kernel=lists_backward_queries,
-        programs=count_programs(q, queries),
-        arguments={
-            **{"q": q, "k": k, "v": v, "index": index, "table": table, "out": out, "lse": lse},
-            **{"grad_out": grad_out, "delta": delta, "grad_q": grad_q},
-            **{"sum_table": sum_table},
-            **strides(q=q, k=k, v=v, o=out, g=grad_out, d=grad_q),
-            **_list_arguments(index),
-            **sizes(q, scale),
-        },
-        constants={
-            **constants(q, k, v, out, grad_out, grad_q, bias=table is not None),
-            **{"BQ": queries, "BK": neighbours, "ATOMIC": sum_table is not None},
-        },
-    )
+    table_sum = None
+    if call.table is not None and not deterministic:
+        table_sum = call.table.new_zeros((1, *call.table.shape), dtype=torch.float32)
+    neighbours = _neighbours_at_once(call)
+    queries = TILE // (call.padded_width * neighbours)
+    lists = {"index": _index(call), "table_sum": table_sum, "ATOMIC": table_sum is not None}
+    transposed = {**vars(call.graph.transposed), "BJ": 1, "BS": TILE // (4 * call.padded_width)}
+    return [
+        call.launch(lists_backward_queries, call.programs(queries), {**lists, "BQ": queries, "BK": neighbours}),
+        # The lists differ in length, up to N for a neighbour of all nodes: one key a program wastes least.
+        call.launch(lists_backward_keys, call.programs(1), transposed, num_warps=1),
+    ], table_sum
 
 
-def plan_backward_keys(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    transposed: TransposedGraph,
-    table: Tensor | None,
-    scale: float,
-    *,
-    lse: Tensor,
-    grad_out: Tensor,
-    delta: Tensor,
-    grad_k: Tensor,
-    grad_v: Tensor,
-) -> Launch:
-    """Launch that writes the gradients of k and v, which share their strides, without atomic additions."""
-    width = padded_width(q)
-    return Launch(
-        kernel=lists_backward_keys,
-        # The lists differ in length, up to N for a node that everyone looks at: one key a program wastes least.
-        programs=count_programs(q, 1),
-        arguments={
-            **{"q": q, "k": k, "v": v, "sources": transposed.sources, "starts": transposed.starts, "table": table},
-            **{"lse": lse, "grad_out": grad_out, "delta": delta, "grad_k": grad_k, "grad_v": grad_v},
-            **strides(q=q, k=k, v=v, g=grad_out, d=grad_k),
-            **{"K": transposed.sources.shape[1] // q.shape[2]},
-            **sizes(q, scale),
-        },
-        constants={
-            **constants(q, k, v, grad_out, grad_k, grad_v, bias=table is not None),
-            **{"BJ": 1, "BS": TILE // (4 * width)},
-        },
-        num_warps=1,
-    )
+def _neighbours_at_once(call: Forward) -> int:
+    return min(32, TILE // (4 * call.padded_width))
 
 
-def _neighbours_at_once(padded_width: int) -> int:
-    return min(32, TILE // (4 * padded_width))
-
-
-def _list_arguments(index: Tensor) -> dict[str, int]:
-    return {"stride_iw": index.stride(0), "stride_in": index.stride(1), "K": index.shape[2]}
+def _index(call: Forward) -> Tensor:
+    """[W, N, K]; checked unless the fused constructor made it, because the kernels read wherever it points."""
+    return rows(call.graph.index32 if call.graph.bits is None else call.graph.index)

@@ -15,24 +15,35 @@ MAX_WIDTH = 128
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
+_DIMENSIONS = {"w": 0, "h": 1, "n": -2}
+
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel, its arguments and its tuning."""
+    """One kernel, what its arguments may name, and its tuning."""
 
     kernel: Any
     programs: int
-    arguments: dict[str, Tensor | int | float | None]
-    constants: dict[str, Any]
+    values: dict[str, Any]
+    """Tensors and numbers by name; more than the kernel takes may be here."""
     num_warps: int = 4
     num_stages: int = 2
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The kernel's arguments: values, and strides, of which ``q_w``, ``q_h``, ``q_n`` are those of tensor ``q``."""
+        return {name: self._argument(name) for name in self.kernel.arg_names}
+
+    def _argument(self, name: str) -> Any:
+        if name in self.values:
+            return self.values[name]
+        tensor, dimension = name.rsplit("_", 1)
+        return self.values[tensor].stride(_DIMENSIONS[dimension])
 
     def run(self) -> None:
         """Start the kernel; outputs among the arguments are written."""
         if self.programs:
-            self.kernel[(self.programs,)](
-                **self.arguments, **self.constants, num_warps=self.num_warps, num_stages=self.num_stages
-            )
+            self.kernel[(self.programs,)](**self.arguments, num_warps=self.num_warps, num_stages=self.num_stages)
 
 
 def interpreting() -> bool:
@@ -68,33 +79,11 @@ def rows(tensor: Tensor) -> Tensor:
     return tensor if fits else tensor.contiguous()
 
 
-def padded_width(q: Tensor) -> int:
-    """Width of the tiles that hold heads: tensor cores take powers of two from 16."""
-    return max(16, next_power(q.shape[-1]))
-
-
-def count_programs(q: Tensor, block: int) -> int:
-    """Programs that cover q [W, H, N, D] with one block of nodes each."""
-    windows, heads, num_nodes, _ = q.shape
-    return windows * heads * -(-num_nodes // block)
-
-
 def dot_precision(tensor: Tensor) -> str:
     """How products of such tensors are made: three in TF32 give float32 accuracy where TF32 exists."""
     if tensor.dtype == torch.bfloat16 and interpreting():
         return "upcast"
     return "tf32x3" if tensor.dtype == torch.float32 and torch.version.hip is None else "ieee"
-
-
-def strides(**tensors: Tensor) -> dict[str, int]:
-    """Arguments stride_<name>w, stride_<name>h and stride_<name>n of each [W, H, N, D] tensor."""
-    return {f"stride_{name}{axis}": t.stride(i) for name, t in tensors.items() for i, axis in enumerate("whn")}
-
-
-def sizes(q: Tensor, scale: float) -> dict[str, int | float]:
-    """Arguments scale, H, N and the window's side M, which only square windows with a bias use."""
-    _, heads, num_nodes, _ = q.shape
-    return {"scale": scale, "H": heads, "N": num_nodes, "M": math.isqrt(num_nodes)}
 
 
 def alignment(*row_tensors: Tensor) -> int:
@@ -104,9 +93,3 @@ def alignment(*row_tensors: Tensor) -> int:
         addresses = (tensor.data_ptr(), *(stride * tensor.element_size() for stride in tensor.stride()[:-1]))
         align = math.gcd(align, *addresses)
     return align
-
-
-def constants(*row_tensors: Tensor, bias: bool) -> dict[str, Any]:
-    """Constants D, BD, BIAS and ALIGN of kernels that read or write rows of these tensors."""
-    first = row_tensors[0]
-    return {"D": first.shape[-1], "BD": padded_width(first), "BIAS": bias, "ALIGN": alignment(*row_tensors)}

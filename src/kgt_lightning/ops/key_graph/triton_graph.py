@@ -27,15 +27,15 @@ CHANNELS = 16
 
 @triton.jit
 def similarity_order(
-    nodes, row, column, stride_n, N, C, BM: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr, ALIGN: tl.constexpr,
+    nodes, row, column, nodes_n, N, C, BM: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr, ALIGN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """[BM, BN], int32: integers in the order of the similarities; the smallest integer beyond the window."""
     acc = tl.zeros([BM, BN], tl.float32)
     for first in range(0, C, BC):
         channel = first + tl.arange(0, BC)
-        row_pointers = tl.multiple_of(nodes + (row[:, None] * stride_n + channel[None, :]), (1, ALIGN))
-        column_pointers = tl.multiple_of(nodes + (column[:, None] * stride_n + channel[None, :]), (1, ALIGN))
+        row_pointers = tl.multiple_of(nodes + (row[:, None] * nodes_n + channel[None, :]), (1, ALIGN))
+        column_pointers = tl.multiple_of(nodes + (column[:, None] * nodes_n + channel[None, :]), (1, ALIGN))
         row_tile = tl.load(row_pointers, mask=(row < N)[:, None] & (channel < C)[None, :], other=0.0)
         column_tile = tl.load(column_pointers, mask=(column < N)[:, None] & (channel < C)[None, :], other=0.0)
         acc = dot(row_tile, tl.trans(column_tile), acc, PRECISION)
@@ -50,7 +50,7 @@ def similarity_order(
 
 @triton.jit
 def choose_neighbours(
-    nodes, bits, stride_w, stride_n, N, C, K,
+    nodes, bits, nodes_w, nodes_n, N, C, K,
     BM: tl.constexpr, BN: tl.constexpr, BC: tl.constexpr, PARTS: tl.constexpr, IN_REGISTERS: tl.constexpr,
     ROUNDS: tl.constexpr, TIE_ROUNDS: tl.constexpr, ALIGN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -59,13 +59,13 @@ def choose_neighbours(
     blocks = tl.cdiv(N, BM)
     window = (program // blocks).to(tl.int64)
     row = program % blocks * BM + tl.arange(0, BM)
-    nodes += window * stride_w
+    nodes += window * nodes_w
     lane = tl.arange(0, BN)
     step = tl.arange(0, PARTS)[None, :]
     cut = step > 0
     kept = tl.zeros([BM, BN], tl.int32)
     if IN_REGISTERS:
-        kept = similarity_order(nodes, row, lane, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
+        kept = similarity_order(nodes, row, lane, nodes_n, N, C, BM, BN, BC, ALIGN, PRECISION)
 
     low = tl.full([BM], -0x80000000, tl.int64)
     high = tl.full([BM], 0x80000000, tl.int64)
@@ -74,15 +74,14 @@ def choose_neighbours(
     unfinished = 1
     for _ in range(ROUNDS):
         if unfinished > 0:
-            threshold = (
-                low[:, None] + (high - low)[:, None] * step // PARTS
-            )  # [BM, PARTS], of which the first is no cut
+            # [BM, PARTS], of which the first is no cut
+            threshold = low[:, None] + (high - low)[:, None] * step // PARTS
             above = tl.zeros([BM, PARTS], tl.int32)
             for first in range(0, N, BN):
                 if IN_REGISTERS:
                     order = kept
                 else:
-                    order = similarity_order(nodes, row, first + lane, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
+                    order = similarity_order(nodes, row, first + lane, nodes_n, N, C, BM, BN, BC, ALIGN, PRECISION)
                 for t in range(1, PARTS):
                     at = (low + (high - low) * t // PARTS).to(tl.int32)
                     count = tl.sum((order >= at[:, None]).to(tl.int32), 1)
@@ -109,7 +108,7 @@ def choose_neighbours(
                 if IN_REGISTERS:
                     order = kept
                 else:
-                    order = similarity_order(nodes, row, first + lane, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
+                    order = similarity_order(nodes, row, first + lane, nodes_n, N, C, BM, BN, BC, ALIGN, PRECISION)
                 equal = (order >= lowest) & (order <= highest)
                 for t in range(1, PARTS):
                     at = before + (last - before) * t // PARTS
@@ -127,7 +126,7 @@ def choose_neighbours(
         if IN_REGISTERS:
             order = kept
         else:
-            order = similarity_order(nodes, row, column, stride_n, N, C, BM, BN, BC, ALIGN, PRECISION)
+            order = similarity_order(nodes, row, column, nodes_n, N, C, BM, BN, BC, ALIGN, PRECISION)
         chosen = (order > highest) | ((order >= lowest) & (column[None, :] <= last[:, None]))
         flag = tl.reshape(chosen.to(tl.int8), (BM, BN // 32, 32))
         word = tl.sum(flag.to(tl.int32) << tl.arange(0, 32)[None, None, :], 2)  # [BM, BN // 32]
@@ -168,30 +167,16 @@ def plan_choice(nodes: Tensor, k: int) -> tuple[list[Launch], Tensor, Tensor]:
     block = 16
     # A round in registers is cheap, and halving then needs the fewest comparisons; else rounds are what costs.
     parts = 2 if in_registers else 16
-    choice = Launch(
-        kernel=choose_neighbours,
-        programs=windows * -(-num_nodes // block),
-        arguments={
-            **{"nodes": nodes, "bits": bits, "N": num_nodes, "C": channels, "K": k},
-            **{"stride_w": nodes.stride(0), "stride_n": nodes.stride(1)},
-        },
-        constants={
-            **{"BM": block, "BN": padded if in_registers else 128, "BC": CHANNELS},
-            **{"PARTS": parts, "IN_REGISTERS": in_registers},
-            **{"ROUNDS": _rounds(2**32, parts), "TIE_ROUNDS": _rounds(num_nodes, parts)},
-            **{"ALIGN": alignment(nodes), "PRECISION": dot_precision(nodes)},
-        },
-        num_warps=max(4, padded // 64) if in_registers else 8,
-        # Loads in advance would take the registers that the similarities need.
-        num_stages=1,
-    )
-    listing = Launch(
-        kernel=list_neighbours,
-        programs=windows * -(-num_nodes // block),
-        arguments={"bits": bits, "index": index, "N": num_nodes, "K": k},
-        constants={"BM": block, "BN": 128},
-    )
-    return [choice, listing], index, bits
+    programs = windows * -(-num_nodes // block)
+    values = {"nodes": nodes, "bits": bits, "index": index, "N": num_nodes, "C": channels, "K": k, "BM": block}
+    search = {"PARTS": parts, "IN_REGISTERS": in_registers}
+    search |= {"ROUNDS": _rounds(2**32, parts), "TIE_ROUNDS": _rounds(num_nodes, parts)}
+    products = {"ALIGN": alignment(nodes), "PRECISION": dot_precision(nodes), "BC": CHANNELS}
+    products["BN"] = padded if in_registers else 128
+    warps = max(4, padded // 64) if in_registers else 8
+    # Loads in advance would take the registers that the similarities need.
+    choice = Launch(choose_neighbours, programs, {**values, **search, **products}, num_warps=warps, num_stages=1)
+    return [choice, Launch(list_neighbours, programs, {**values, "BN": 128})], index, bits
 
 
 def choose(nodes: Tensor, k: int) -> tuple[Tensor, Tensor]:
