@@ -40,6 +40,13 @@ def test_the_same_model_gives_the_same_bytes_and_no_path_of_this_machine(written
     assert str(trained.parents[2]) not in header
 
 
+def test_settings_of_a_weights_file_can_be_changed(written):
+    file, _ = written
+    checkpoint = load_checkpoint(file)
+    checkpoint.change({"model": {"k": 4}, "data": {"root": "sets"}})
+    assert checkpoint.module().network.backbone.k == 4
+
+
 FOREIGN = {"task": "x", "model": {"_target_": "os.system"}, "degradation": {}, "module": {}, "data": {}}
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 ENTRY = "kgt_lightning"
 """Of the metadata of the file, that holds configuration and step as JSON."""
-LOCAL = {"data": ("root", "cache_dir", "degraded", "clean")}
-"""Settings that say where things lie on one machine; they do not leave it."""
+LOCAL = {"root": None, "degraded": None, "clean": None, "cache_dir": "outputs/cache"}
+"""Settings of the data that say where things lie on one machine, and what a file says instead."""
 
 
 def write_weights(file: Path, *, state: Mapping[str, Tensor], config: Mapping[str, Any], step: int) -> None:
@@ -30,8 +30,7 @@ def write_weights(file: Path, *, state: Mapping[str, Tensor], config: Mapping[st
         for key in ("task", "protocol", "model", "degradation", "module", "data", "optim")
         if key in config
     }
-    for section, names in LOCAL.items():
-        kept[section] = {key: None if key in names else value for key, value in kept[section].items()}
+    kept["data"] = {key: LOCAL.get(key, value) for key, value in kept["data"].items()}
     # One entry: safetensors writes several in an order that changes from run to run.
     metadata = {ENTRY: json.dumps({"config": kept, "step": step}, sort_keys=True)}
     save_file({key: value.contiguous() for key, value in sorted(state.items())}, file, metadata=metadata)
