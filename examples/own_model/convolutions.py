@@ -15,7 +15,10 @@ class DnCNN(nn.Module):
         self.channels, self.width, self.stride, self.multiple = channels, width, stride, stride
         layers: list[nn.Module] = [nn.PixelUnshuffle(stride)]
         for i in range(depth):
-            layers += [nn.Conv2d(width if i else channels * stride**2, width, 3, padding=1), nn.ReLU()]
+            convolution = nn.Conv2d(width if i else channels * stride**2, width, 3, padding=1)
+            # PyTorch's own start shrinks the signal in every layer: without normalisation nothing arrives at the last.
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            layers += [convolution, nn.ReLU()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> Tensor:
