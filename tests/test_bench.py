@@ -13,6 +13,7 @@ def bench(tmp_path, *arguments):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_attention_leaves_table_csv_json_and_plot(tmp_path):
     arguments = ["attention.num_nodes=[16,25]", "attention.k=[4]", "attention.impl=[mask]", "attention.windows=1"]
     result = bench(tmp_path, *arguments)
@@ -26,6 +27,7 @@ def test_attention_leaves_table_csv_json_and_plot(tmp_path):
     assert (tmp_path / "attention.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

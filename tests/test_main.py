@@ -55,6 +55,7 @@ def test_an_unknown_command_is_told(run_command, name, told):
     assert len(errors.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_command_runs_as_under_its_own_name(tmp_path):
     """Also the processes that it starts."""
     ended = subprocess.run(

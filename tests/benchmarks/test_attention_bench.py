@@ -22,6 +22,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 def test_one_row_for_each_setting_and_one_for_dense():
     rows = list(bench_attention(**SETTINGS))
     assert [(row["num_nodes"], row["k"], row["impl"]) for row in rows] == [

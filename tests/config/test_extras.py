@@ -75,6 +75,7 @@ def test_training_needs_no_extra(tiny, without, tmp_path, caplog):
     assert "curves.png needs matplotlib: pip install 'kgt-lightning[report]'" in caplog.text
 
 
+@pytest.mark.slow
 def test_no_command_imports_an_extra():
     code = f"""
 import sys

@@ -52,6 +52,7 @@ def means(folder):
     return json.loads(file.read_text())["means"]
 
 
+@pytest.mark.slow
 def test_training_ends_with_scores_and_is_resumed(run, folder):
     code, _, errors = run(train, *TASK, "run=mine", "trainer.max_steps=2")
     assert code == 0, errors
@@ -66,6 +67,7 @@ def test_training_ends_with_scores_and_is_resumed(run, folder):
     assert "going on from step 2" in (folder / "outputs" / "dehaze" / "mine" / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_tested_and_restores_where_its_package_is_trusted(run, folder):
     assert run(train, *TASK, "run=mine", "trainer.max_steps=1")[0] == 0
     checkpoint = "checkpoint=outputs/dehaze/mine/checkpoints/best.ckpt"

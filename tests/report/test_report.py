@@ -30,6 +30,7 @@ def test_a_title_and_another_folder_are_taken(two, run, tmp_path):
     assert not (two / "report").exists()
 
 
+@pytest.mark.slow
 def test_curves_are_written_when_they_are_asked_for(sweep, run):
     assert run(sweep, "--curves")[0] == 0
     with (sweep / "report" / "curves.csv").open(newline="") as stream:

@@ -76,6 +76,7 @@ LARGER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("schedule", ["lists", "blocks"])
 def test_agrees_with_reference(triton_device, schedule, case):
@@ -89,6 +90,7 @@ def test_agrees_with_reference(triton_device, schedule, case):
     compare(actual, expected, TOLERANCE[dtype], k)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LARGER.values(), ids=LARGER)
 def test_agrees_with_reference_at_other_sizes(triton_device, case):
     window, k, width, dtype, windows, heads, _ = case
@@ -100,6 +102,7 @@ def test_agrees_with_reference_at_other_sizes(triton_device, case):
     compare(actual, expected, TOLERANCE[dtype], k)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("schedule", "dtype"), [("lists", FP32), ("lists", FP16), ("blocks", FP32)])
 def test_deterministic_backward(triton_device, schedule, dtype):
     """Duplicate nodes: half of the window looks at the same few neighbours, so that sums of gradients are long."""
@@ -162,6 +165,7 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deterministic", [True, False], ids=["deterministic", "fast"])
 @pytest.mark.parametrize("schedule", ["lists", "blocks"])
 def test_no_large_tensor_is_made(triton_device, schedule, deterministic):

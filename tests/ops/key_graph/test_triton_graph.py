@@ -24,6 +24,7 @@ def expected_neighbours(nodes, k):
     return similarity.sort(dim=-1, descending=True, stable=True).indices[..., :k].sort(-1).values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resident", [True, False], ids=["registers", "recomputed"])
 @pytest.mark.parametrize(
     ("windows", "num_nodes", "channels", "k", "dtype", "duplicates"),
