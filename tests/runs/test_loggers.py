@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from kgt_lightning import train
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.runs.curves import read_metrics
-from kgt_lightning.runs.loggers import JSONLinesLogger, finishing, readable_name
+from kgt_lightning.runs.loggers import JSONLinesLogger, finishing, id_in, readable_name
 
 WANDB = Path(__file__).parents[2] / "experiments" / "wandb"
 
@@ -246,4 +246,10 @@ def test_a_run_that_goes_on_stays_one_run_at_wandb(run_command, tiny_arguments, 
     for arguments in (["trainer.max_steps=1"], ["trainer.max_steps=2", "resume=true"]):
         assert run_command(train.main, *tiny_arguments, "logger=wandb", "run=mine", *arguments)[0] == 0
     runs = list((tmp_path / "outputs" / "denoise" / "mine" / "wandb").glob("offline-run-*"))
-    assert len({run.name.rpartition("-")[2] for run in runs}) == 1
+    assert len(runs) == 2
+    assert len({id_in(run.name) for run in runs}) == 1
+
+
+@pytest.mark.parametrize("kind", ["run", "offline-run"])
+def test_the_id_is_read_also_where_two_starts_fell_into_one_second(kind):
+    assert {id_in(f"{kind}-20260102_030405-abcd1234{ending}") for ending in ("", "-1", "-2")} == {"abcd1234"}

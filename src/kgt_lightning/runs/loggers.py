@@ -75,6 +75,11 @@ def cut_logs(loggers: Sequence[Logger], *, step: int) -> None:
             logger.cut(step=step)
 
 
+def id_in(folder: str) -> str:
+    """Id of a run in the name of its folder: offline-run-<time>-<id>, and -1 for a second start in one second."""
+    return folder.removeprefix("offline-").split("-")[2]
+
+
 def weights_and_biases(
     *, project: str, name: str | None, group: str | None, job_type: str, tags: Sequence[str | None], folder: str
 ) -> WandbLogger:
@@ -104,7 +109,7 @@ def weights_and_biases(
     return WandbLogger(
         project=project,
         name=name or readable_name(folder, overrides),
-        id=before[-1].name.rpartition("-")[2] if before else None,
+        id=id_in(before[-1].name) if before else None,
         group=group,
         job_type=job_type,
         tags=[tag for tag in tags if tag],
