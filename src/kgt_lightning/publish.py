@@ -23,8 +23,9 @@ from kgt_lightning.models import model_file
 from kgt_lightning.runs.card import as_markdown, make_card
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.runs.run import read_state
-from kgt_lightning.runs.weights import write_weights
+from kgt_lightning.runs.weights import weights_content
 from kgt_lightning.system.files import write_atomic
+from kgt_lightning.training.module import RestorationModule
 
 LARGEST = 2_500_000
 """Bytes that the weights of a model of the package may take."""
@@ -51,24 +52,25 @@ def publish(run: Path, name: str, evaluations: Sequence[Path], *, root: Path, fo
     results = [_results(each, checkpoint) for each in evaluations]
     config: Any = OmegaConf.to_container(checkpoint.config)
     weights, json_file, markdown = (folder / f"{name}.{suffix}" for suffix in ("safetensors", "json", "md"))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_weights(weights, state=checkpoint.state, config=config, step=checkpoint.step)
-    content = weights.read_bytes()
+    content = weights_content(state=checkpoint.state, config=config, step=checkpoint.step)
     if len(content) > LARGEST:
-        weights.unlink()
         raise ValueError(f"the weights take {len(content)} bytes, more than the {LARGEST} of a model of the package")
     tested = list(dict.fromkeys(test_set.partition(" ")[0] for each in results for test_set in each["means"]))
+    module = checkpoint.module()
     card = make_card(
         name,
         record=record,
         steps=checkpoint.step,
-        scale=checkpoint.module().network.scale,
+        scale=module.network.scale,
         weights={"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()},
         data=_trained_on(config["data"]["train"], root),
         leaks=_leaks(config["data"], tested, root),
         results=results,
-        measures=_measures(checkpoint, config["data"]["channels"]),
+        measures=_measures(module, config["data"]["channels"]),
     )
+    # Only now: whatever is refused leaves the model that is there as it is.
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(weights, content)
     write_atomic(json_file, json.dumps(card, indent=2) + "\n")
     write_atomic(markdown, as_markdown(card))
     return [weights, json_file, markdown]
@@ -107,9 +109,8 @@ def _leaks(data: dict[str, Any], tested: Sequence[str], root: Path) -> list[str]
     return [f"{each.test.relative_to(root)} is {each.train.relative_to(root)}" for each in leaks(kept, test)]
 
 
-def _measures(checkpoint: Checkpoint, channels: int) -> dict[str, float]:
+def _measures(module: RestorationModule, channels: int) -> dict[str, float]:
     """Patterns and harm, of models whose image keeps its size."""
-    module = checkpoint.module()
     if module.network.scale != 1 or module.degraded_channels != channels:
         return {}
     seams = measure_seams(module, channels=channels, sigma=25)

@@ -3,7 +3,6 @@
 Most are JPEG files; averaged over squares of 2 to 4 pixels they are clean enough to train on.
 """
 
-import csv
 import hashlib
 import io
 import json
@@ -15,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
+
+from kgt_lightning.system.files import write_atomic
+from kgt_lightning.system.tables import write_csv
 
 LIST = Path(__file__).with_name("debian_photos.json")
 FOLDERS = {"train": "debian_photos", "val": "debian_photos_val"}
@@ -94,12 +96,10 @@ def fetch_debian(
                 if photo.package == package:
                     _write(photo, Path(folder), root)
     for split, name in FOLDERS.items():
-        rows = [
-            (each.name, each.package, each.version, each.path, each.licence) for each in photos if each.split == split
-        ]
+        columns = ("name", "package", "version", "path", "licence")
+        rows = [{column: getattr(photo, column) for column in columns} for photo in photos if photo.split == split]
         if rows:
-            with (root / name / "LICENCES.csv").open("w", newline="", encoding="utf-8") as stream:
-                csv.writer(stream).writerows([("name", "package", "version", "path", "licence"), *rows])
+            write_csv(root / name / "LICENCES.csv", rows)
     return len(missing)
 
 
@@ -139,6 +139,6 @@ def _write(photo: DebianPhoto, unpacked: Path, root: Path) -> None:
         raise ValueError(f"{photo.package} {photo.version} lacks {photo.path}: it is another package of this name")
     file = file_of(photo, root)
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    photo.made_from(packaged.read_bytes()).save(part, format="PNG", compress_level=6)
-    part.replace(file)
+    png = io.BytesIO()
+    photo.made_from(packaged.read_bytes()).save(png, format="PNG", compress_level=6)
+    write_atomic(file, png.getvalue())

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
+
+from kgt_lightning.system.files import write_atomic
 
 ENTRY = "kgt_lightning"
 """Of the metadata of the file, that holds configuration and step as JSON."""
@@ -15,11 +17,10 @@ LOCAL = {"root": None, "degraded": None, "clean": None, "cache_dir": "outputs/ca
 """Settings of the data that say where things lie on one machine, and what a file says instead."""
 
 
-def write_weights(file: Path, *, state: Mapping[str, Tensor], config: Mapping[str, Any], step: int) -> None:
-    """Write weights, configuration and step of a run into one file; the same ones give the same bytes.
+def weights_content(*, state: Mapping[str, Tensor], config: Mapping[str, Any], step: int) -> bytes:
+    """Content of a file of weights, configuration and step of a run; the same ones give the same bytes.
 
     Args:
-        file: to write; its folder is there.
         state: weights of the module.
         config: whole resolved configuration; what only names places on this machine is left out.
         step: training steps that were done.
@@ -33,8 +34,12 @@ def write_weights(file: Path, *, state: Mapping[str, Tensor], config: Mapping[st
     kept["data"] = {key: LOCAL.get(key, value) for key, value in kept["data"].items()}
     # One entry: safetensors writes several in an order that changes from run to run.
     metadata = {ENTRY: json.dumps({"config": kept, "step": step}, sort_keys=True)}
-    save_file({key: value.contiguous() for key, value in sorted(state.items())}, file, metadata=metadata)
-    file.chmod(0o644)  # safetensors lets none but the owner read it
+    return save({key: value.contiguous() for key, value in sorted(state.items())}, metadata=metadata)
+
+
+def write_weights(file: Path, *, state: Mapping[str, Tensor], config: Mapping[str, Any], step: int) -> None:
+    """Write :func:`weights_content` into a file, whole or not at all; its folder is there."""
+    write_atomic(file, weights_content(state=state, config=config, step=step))
 
 
 def read_weights(file: Path) -> dict[str, Any]:
