@@ -27,7 +27,7 @@ def whole(entries, *, degrade=None, scale=1, modulo=1, grid=1, largest=None):
 def patches(photo_root, tmp_path):
     entries = folder_set(photo_root / "BSD400", channels=3).entries
 
-    def make(patch=16, seed=0, sigma=0, min_detail=0):
+    def make(patch=16, seed=0, sigma=0, min_detail=0, flat=0):
         return Patches(
             entries=entries,
             degradation=noise(sigma),
@@ -35,6 +35,7 @@ def patches(photo_root, tmp_path):
             patch=patch,
             grid=1,
             min_detail=min_detail,
+            flat=flat,
             seed=seed,
             cache_dir=tmp_path,
         )
@@ -61,6 +62,14 @@ def test_flat_patches_are_drawn_anew(patches):
     before, after = details(every), details(chosen)
     assert sum(each < 4 for each in after) < sum(each < 4 for each in before) / 2
     assert sum(a == b for a, b in zip(before, after, strict=True)) >= sum(each >= 4 for each in before)
+
+
+def test_a_share_of_the_patches_is_even_colours(patches):
+    colours = [len(np.unique(patches(flat=0.5)[i][1].flatten(1).numpy(), axis=1).T) for i in range(80)]
+    assert 20 <= sum(number <= 2 for number in colours) <= 60
+    assert {1, 2} <= set(colours)
+    corner = [np.isin(patches(flat=1)[i][1].numpy(), (0, 1)).all() for i in range(80)]
+    assert 2 <= sum(corner) <= 40, "saturated colours are among them"
 
 
 def test_patches_are_parts_of_images_in_all_eight_positions(patches, photo_root):

@@ -29,6 +29,7 @@ def data(photo_root, tmp_path):
             "patch": 16,
             "batch_size": 2,
             "min_detail": 0,
+            "flat": 0,
             "workers": 0,
             "seed": 0,
             "validation_images": 8,

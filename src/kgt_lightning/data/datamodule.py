@@ -72,6 +72,8 @@ class RestorationData(lightning.LightningDataModule):
     """Side of the clean training patches in pixels."""
     min_detail: float = 0  # as in checkpoints of before there was a choice
     """Training patches that are flatter are drawn anew, see :class:`Patches`; 0 takes every patch."""
+    flat: float = 0  # as in checkpoints of before there was a choice
+    """Share of the training patches, from 0 to 1, that are even colours instead of parts of photographs."""
     batch_size: int
     """Patches of one step, over all devices and accumulated batches."""
     workers: int
@@ -102,11 +104,13 @@ class RestorationData(lightning.LightningDataModule):
             raise ValueError(f"data.channels={self.channels} must be {known}: {name} takes no other images")
         if self.patch < 1 or self.patch % self.degradation.scale:
             raise ValueError(f"data.patch={self.patch} must be a positive multiple of scale={self.degradation.scale}")
-        at_least = {"batch_size": 1, "workers": 0, "min_detail": 0, "validation_images": 1}
+        at_least = {"batch_size": 1, "workers": 0, "min_detail": 0, "flat": 0, "validation_images": 1}
         at_least["validation_size"] = self.degradation.scale
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}={getattr(self, name)} must be at least {least}")
+        if self.flat > 1:
+            raise ValueError(f"data.flat={self.flat} must be at most 1: it is a share of the patches")
         if (self.degraded is None) != (self.clean is None):
             missing = "degraded" if self.degraded is None else "clean"
             raise ValueError(f"data.{missing} is not given: pairs need data.degraded=<folder> data.clean=<folder>")
@@ -235,6 +239,7 @@ class RestorationData(lightning.LightningDataModule):
             patch=self.patch,
             grid=self.degradation.grid,
             min_detail=self.min_detail,
+            flat=self.flat,
             seed=self.seed,
             cache_dir=Path(self.cache_dir).expanduser(),
         )

@@ -72,6 +72,8 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
             a mosaic that is turned, or mirrored, has another pattern.
         min_detail: mean absolute step between neighbouring pixels in 8-bit values, below which a clean patch is drawn
             anew, at most 3 times: skies teach little. Patches with a degraded image of their own are all taken.
+        flat: share of the patches, from 0 to 1, whose place :func:`flat_colours` takes: photographs hold no even and
+            saturated colours, and a model that has never seen one tints it.
         seed: of everything random.
         cache_dir: where the decoded images are kept.
 
@@ -92,6 +94,7 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
         patch: int,
         grid: int,
         min_detail: float,
+        flat: float,
         seed: int,
         cache_dir: Path,
     ) -> None:
@@ -113,6 +116,7 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
         self.patch = patch
         self.grid = grid
         self.min_detail = min_detail
+        self.flat = flat
         self.seed = seed
 
     def __getitem__(self, sample: int) -> tuple[Tensor, Tensor]:
@@ -139,6 +143,8 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
             top, left = self._corner(clean, rng)
         context = self.degradation.context
         square = _square(clean, top - context, left - context, self.patch + 2 * context)
+        if self.flat and rng.random() < self.flat:
+            square = flat_colours(rng, square.shape)
         around = _dihedral(square, rng.random(3) < 0.5)
         return _inner(self.degradation(around, rng), context // scale), _inner(around, context)
 
@@ -154,6 +160,21 @@ def detail(pixels: np.ndarray) -> float:
     """
     steps = [np.diff(pixels[:, ::2].astype(np.int16), axis=0), np.diff(pixels[::2].astype(np.int16), axis=1)]
     return float(sum(np.abs(each).mean() for each in steps)) / 2
+
+
+def flat_colours(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Pixels [H, W, C] in uint8 of one colour, or of two on either side of a straight edge.
+
+    Each value of a colour is black or full in half of the cases: a corner of the colour cube is as likely as it is
+    rare in photographs.
+    """
+    height, width, channels = shape
+    inner, corners = rng.integers(256, size=(2, channels)), 255 * rng.integers(2, size=(2, channels))
+    colours = np.where(rng.random((2, channels)) < 0.5, corners, inner).astype(np.uint8)
+    angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.7, 0.7)
+    down, across = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    beyond = (np.sin(angle) * down + np.cos(angle) * across > offset) & (rng.random() < 0.5)
+    return colours[beyond.astype(int)]
 
 
 def _square(pixels: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
