@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -65,8 +64,6 @@ class ConvUShape(nn.Module):
 
     def forward(self, features: Tensor, k: int) -> Tensor:
         """Features of the same shape [B, C, H, W]; H and W are multiples of ``reduction`` windows."""
-        # Nodes lie together in memory, as windows take them: convolutions of few channels are then a third faster.
-        features = features.contiguous(memory_format=torch.channels_last)
         skips = []
         for stage, shrink in zip(self.down_stages, self.shrinks, strict=True):
             features = _through(stage, features, k)

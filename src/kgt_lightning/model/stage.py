@@ -141,15 +141,13 @@ class KeyGraphAttention(nn.Module):
         windows, num_nodes, width = nodes_WNC.shape
         qkv = self.qkv(nodes_WNC).view(windows, num_nodes, 3, self.heads, width // self.heads)
         q_WHND, k_WHND, v_WHND = qkv.permute(2, 0, 3, 1, 4)
-        scale = self.log_scale.clamp(max=math.log(self.MAX_SCALE)).exp()
-        q_WHND = F.normalize(q_WHND, dim=-1) * scale
-        k_WHND = F.normalize(k_WHND, dim=-1)
         mixed_WHND = key_graph_attention(
-            q_WHND.to(v_WHND.dtype),
-            k_WHND.to(v_WHND.dtype),
+            q_WHND,
+            k_WHND,
             v_WHND,
             graph,
-            scale=1.0,
+            scale=self.log_scale.clamp(max=math.log(self.MAX_SCALE)).exp().flatten(),
+            cosine=True,
             bias_table=self.position(),
             impl=self.implementation,
         )
@@ -166,7 +164,7 @@ class PositionBias(nn.Module):
         steps = torch.arange(1 - window, window) / max(window - 1, 1) * 8
         steps = steps.sign() * (steps.abs() + 1).log2() / math.log2(8)
         self.register_buffer("offsets", torch.cartesian_prod(steps, steps), persistent=False)
-        self.mlp = nn.Sequential(nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, heads, bias=False))
+        self.mlp = nn.Sequential(nn.Linear(2, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, heads, bias=False))
 
     def forward(self) -> Tensor:
         """Bias table [H, (2M-1)*(2M-1)], rows by vertical and columns by horizontal offset of query and key."""

@@ -103,6 +103,46 @@ def test_gradcheck(impl):
     assert torch.autograd.gradcheck(attend, tensors)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=["fp64", "fp32", "bf16"])
+@pytest.mark.parametrize("impl", available_implementations())
+def test_cosine_scores_with_a_learned_scale_for_each_head(impl, dtype):
+    nodes, tensors = make_inputs(window=5)
+    graph = build_key_graph(nodes, 7)
+    tensors[0][0, 0, 3] = 0  # a query without a direction
+    scale = torch.tensor([0.5, 3, 10], dtype=torch.float64)
+    tensors = [tensor.to(dtype).requires_grad_() for tensor in (*tensors, scale)]
+    exact = [tensor.detach().double().requires_grad_() for tensor in tensors]
+    q, k, v, bias_table, factor = tensors
+    ours = key_graph_attention(q, k, v, graph, scale=factor, bias_table=bias_table, cosine=True, impl=impl)
+    q, k, v, bias_table, factor = exact
+    q, k = (rows / rows.norm(dim=-1, keepdim=True).clamp_min(1e-12) for rows in (q * 1.0, k))
+    q = q * factor[:, None, None]
+    right = key_graph_attention(q, k, v, graph, scale=1.0, bias_table=bias_table, impl="reference")
+    weights = torch.linspace(-1, 1, right.numel(), dtype=torch.float64).view_as(right)
+    gradients = torch.autograd.grad((ours.double() * weights).sum(), tensors)
+    expected = torch.autograd.grad((right * weights).sum(), exact)
+    for name, one, other in zip(
+        ["out", "dq", "dk", "dv", "dbias", "dscale"], (ours, *gradients), (right, *expected), strict=True
+    ):
+        one, other = one.detach().double(), other.detach()
+        if name == "dq":  # of the query without a direction it is a trillion times as large
+            torch.testing.assert_close(one[0, 0, 3], other[0, 0, 3], rtol=10 * TOLERANCE[dtype], atol=0)
+            one[0, 0, 3] = other[0, 0, 3] = 0
+        assert (one - other).norm() < 3 * TOLERANCE[dtype] * other.norm(), name
+
+
+@pytest.mark.parametrize("impl", FAST)
+def test_gradcheck_of_cosine_scores(impl):
+    nodes, tensors = make_inputs(window=2, width=2, windows=1, heads=2)
+    graph = build_key_graph(nodes, 3)
+    scale = torch.tensor([0.7, 2.0], dtype=torch.float64)
+
+    def attend(q, k, v, bias_table, scale):
+        return key_graph_attention(q, k, v, graph, scale=scale, bias_table=bias_table, cosine=True, impl=impl)
+
+    assert torch.autograd.gradcheck(attend, [tensor.requires_grad_() for tensor in (*tensors, scale)])
+
+
 def test_mask_works_on_many_windows_in_turns(monkeypatch):
     nodes, (q, k, v, bias_table) = make_inputs(window=4, windows=5)
     graph = build_key_graph(nodes, 3)
@@ -134,13 +174,14 @@ def test_unknown_implementation_lists_the_known_ones():
         ({"k": torch.zeros(2, 3, 4, 9)}, "expected three times"),
         ({"bias_table": torch.zeros(3, 10)}, r"bias_table has shape \[3, 10\]"),
         ({"graph": build_key_graph(torch.randn(1, 4, 2), 2)}, "the graph is built for"),
+        ({"scale": torch.ones(2)}, r"scale has shape \[2\]; 3 heads need one number, or \[3\]"),
     ],
 )
 def test_shapes_that_do_not_fit(change, message):
     nodes, (q, k, v, bias_table) = make_inputs(window=2)
-    arguments = {"q": q, "k": k, "v": v, "graph": build_key_graph(nodes, 2), "bias_table": bias_table} | change
+    arguments = {"q": q, "k": k, "v": v, "graph": build_key_graph(nodes, 2), "bias_table": bias_table}
     with pytest.raises(ValueError, match=message):
-        key_graph_attention(**arguments, scale=1.0)
+        key_graph_attention(**arguments | {"scale": 1.0} | change)
 
 
 def test_what_lies_on_another_device_is_refused():

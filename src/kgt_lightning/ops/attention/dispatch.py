@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kgt_lightning.ops.attention.gather import gather_attention
@@ -50,8 +51,9 @@ def key_graph_attention(
     v: Tensor,
     graph: KeyGraph,
     *,
-    scale: float,
+    scale: float | Tensor,
     bias_table: Tensor | None = None,
+    cosine: bool = False,
     impl: str = "auto",
 ) -> Tensor:
     """Attention [W, H, N, D] whose softmax runs only over the neighbours of each node (arXiv 2402.02634, section 3.3).
@@ -63,20 +65,28 @@ def key_graph_attention(
         k: [W, H, N, D].
         v: [W, H, N, D].
         graph: the Key-Graph of the W windows.
-        scale: factor of the scores, for example D ** -0.5.
+        scale: factor of the scores, for example D ** -0.5; or one for each head, [H], which gets a gradient.
         bias_table: [H, (2M-1)*(2M-1)] with M*M = N; query i at (yi, xi) and key j at (yj, xj) take the entry
             (yi-yj+M-1)*(2M-1) + (xi-xj+M-1). It gets a gradient.
+        cosine: whether q_i and k_j are divided by their lengths first (arXiv 2111.09883, equation 2).
         impl: ``auto``, or one of :func:`available_implementations`.
 
     Raises:
         ValueError: if a shape does not fit, or the implementation is unknown or unavailable.
 
     """
-    _check_shapes(q, k, v, graph, bias_table)
+    _check_shapes(q, k, v, graph, bias_table, scale)
     if impl == "auto":
         impl, reason = choose_implementation(graph.k, graph.num_nodes, q.device, dtype=q.dtype, width=q.shape[-1])
         _say_once(impl, reason)
     _check_available(impl)
+    if impl == "native":  # lengths and scale on the way to its own copy of a window's keys and queries
+        return native_attention(q, k, v, graph, scale=scale, bias_table=bias_table, cosine=cosine)
+    if cosine:
+        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+    if isinstance(scale, Tensor):
+        q, scale = q * scale[:, None, None], 1.0
+    q, k = q.to(v.dtype), k.to(v.dtype)
     return IMPLEMENTATIONS[impl](q, k, v, graph, scale=scale, bias_table=bias_table)
 
 
@@ -117,12 +127,18 @@ def _check_available(impl: str) -> None:
         raise ValueError(f"impl={impl!r} is not available ({problem}); choose auto or one of {choices}")
 
 
-def _check_shapes(q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, bias_table: Tensor | None) -> None:
+def _check_shapes(
+    q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, bias_table: Tensor | None, scale: float | Tensor
+) -> None:
     if q.ndim != 4 or q.shape != k.shape or q.shape != v.shape:
         shapes = ", ".join(str(list(t.shape)) for t in (q, k, v))
         raise ValueError(f"q, k, v have shapes {shapes}; expected three times [windows, heads, nodes, width]")
     windows, heads, num_nodes, _ = q.shape
     others = {"k": k, "v": v, "the graph": graph.index, "bias_table": bias_table}
+    if isinstance(scale, Tensor):
+        others["scale"] = scale
+        if scale.shape != (heads,):
+            raise ValueError(f"scale has shape {list(scale.shape)}; {heads} heads need one number, or [{heads}]")
     elsewhere = [f"{name} on {t.device}" for name, t in others.items() if t is not None and t.device != q.device]
     if elsewhere:
         raise ValueError(f"q is on {q.device}, but {', '.join(elsewhere)}: move all to one device")

@@ -22,7 +22,14 @@ WINDOW_GROUPS = 32
 
 
 def native_attention(
-    q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, *, scale: float, bias_table: Tensor | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    graph: KeyGraph,
+    *,
+    scale: float | Tensor,
+    bias_table: Tensor | None = None,
+    cosine: bool = False,
 ) -> Tensor:
     """Attention over neighbour lists in compiled code; see :func:`key_graph_attention`.
 
@@ -39,61 +46,83 @@ def native_attention(
         )
     dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     table = None if bias_table is None else bias_table.to(dtype)
-    return _attention(q.to(dtype), k.to(dtype), v.to(dtype), graph.index32, table, scale).to(v.dtype)
+    scale_H = scale.to(dtype) if isinstance(scale, Tensor) else q.new_full((q.shape[1],), scale, dtype=dtype)
+    return _attention(q.to(dtype), k.to(dtype), v.to(dtype), graph.index32, table, scale_H, cosine).to(v.dtype)
 
 
 @torch.library.custom_op("kgt::native_attention", mutates_args=(), device_types="cpu")
-def _attention(q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: float) -> Tensor:
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: Tensor, cosine: bool
+) -> Tensor:
     out = _empty_nodes_first(q)
     if not out.numel():
         return out
     q, k, v, index = (_rows(t) for t in (q, k, v, index))
-    table = None if bias_table is None else bias_table.contiguous()
+    table, scale = None if bias_table is None else bias_table.contiguous(), scale.contiguous()
     kernel = library(double=q.dtype == torch.float64).kgt_forward
-    _check(kernel(_shape(q, index), *map(_view, (q, k, v, index)), _pointer(table), scale, _view(out)))
+    inputs = (_shape(q, index, cosine), *map(_view, (q, k, v, index)), _pointer(table), _pointer(scale))
+    _check(kernel(*inputs, _view(out)))
     return out
 
 
 @torch.library.custom_op("kgt::native_attention_backward", mutates_args=(), device_types="cpu")
 def _attention_backward(
-    grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    grads = [_empty_nodes_first(q) for _ in range(3)]
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index: Tensor,
+    bias_table: Tensor | None,
+    scale: Tensor,
+    cosine: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    grad_q, grad_k, grad_v = (_empty_nodes_first(q) for _ in range(3))
     if not q.numel():
-        return grads[0], grads[1], grads[2], q.new_zeros(0) if bias_table is None else torch.zeros_like(bias_table)
+        nothing = q.new_zeros(0) if bias_table is None else torch.zeros_like(bias_table)
+        return grad_q, grad_k, grad_v, nothing, torch.zeros_like(scale)
     grad_out, q, k, v, index = (_rows(t) for t in (grad_out, q, k, v, index))
     windows = len(q)
     groups = windows if bias_table is None else min(windows, WINDOW_GROUPS)
-    table = None if bias_table is None else bias_table.contiguous()
+    table, scale = None if bias_table is None else bias_table.contiguous(), scale.contiguous()
     grad_table = q.new_zeros(0) if table is None else table.new_zeros(groups, *table.shape)
+    grad_scale = scale.new_zeros(groups, *scale.shape)
     kernel = library(double=q.dtype == torch.float64).kgt_backward
-    inputs = (_shape(q, index), *map(_view, (q, k, v, index)), _pointer(table), scale)
-    _check(kernel(*inputs, *map(_view, (grad_out, *grads)), _pointer(grad_table), groups))
-    return grads[0], grads[1], grads[2], grad_table if table is None else grad_table.sum(0)
+    inputs = (_shape(q, index, cosine), *map(_view, (q, k, v, index)), _pointer(table), _pointer(scale))
+    views = map(_view, (grad_out, grad_q, grad_k, grad_v))
+    _check(kernel(*inputs, *views, _pointer(grad_table), _pointer(grad_scale), groups))
+    return grad_q, grad_k, grad_v, grad_table if table is None else grad_table.sum(0), grad_scale.sum(0)
 
 
 @_attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: float) -> Tensor:
+def _(q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: Tensor, cosine: bool) -> Tensor:
     return _empty_nodes_first(q)
 
 
 @_attention_backward.register_fake
 def _(
-    grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    index: Tensor,
+    bias_table: Tensor | None,
+    scale: Tensor,
+    cosine: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     grad_table = q.new_empty(0) if bias_table is None else torch.empty_like(bias_table)
-    return _empty_nodes_first(q), _empty_nodes_first(q), _empty_nodes_first(q), grad_table
+    grad_q, grad_k, grad_v = (_empty_nodes_first(q) for _ in range(3))
+    return grad_q, grad_k, grad_v, grad_table, torch.empty_like(scale)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.scale = inputs
+    *tensors, ctx.cosine = inputs
     ctx.save_for_backward(*tensors)
 
 
 def _differentiate(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-    q, k, v, index, bias_table = ctx.saved_tensors
-    *grads, grad_table = _attention_backward(grad_out, q, k, v, index, bias_table, ctx.scale)
-    return *grads, None, None if bias_table is None else grad_table, None
+    q, k, v, index, bias_table, scale = ctx.saved_tensors
+    *grads, grad_table, grad_scale = _attention_backward(grad_out, q, k, v, index, bias_table, scale, ctx.cosine)
+    return *grads, None, None if bias_table is None else grad_table, grad_scale, None
 
 
 _attention.register_autograd(_differentiate, setup_context=_save)
@@ -110,8 +139,8 @@ def _rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
-def _shape(q_WHND: Tensor, index_WNK: Tensor) -> ctypes.Array:
-    return _struct(*q_WHND.shape, index_WNK.shape[-1], math.isqrt(q_WHND.shape[2]), torch.get_num_threads())
+def _shape(q_WHND: Tensor, index_WNK: Tensor, cosine: bool) -> ctypes.Array:
+    return _struct(*q_WHND.shape, index_WNK.shape[-1], math.isqrt(q_WHND.shape[2]), torch.get_num_threads(), cosine)
 
 
 def _view(tensor: Tensor) -> ctypes.Array:

@@ -203,6 +203,7 @@ INLINE void add_to_rows(const int vectors, const real *weight, const vec *x, cha
 
 typedef struct {
   int64_t windows, heads, nodes, width, neighbours, side, threads;
+  int64_t cosine; /* whether queries and keys are brought to unit length */
 } shape_t;
 
 /* A [W, H, N, D] tensor whose last dimension is contiguous; strides count elements. */
@@ -224,7 +225,8 @@ typedef struct {
   uint32_t *offset; /* [padded] bytes */
   real *score, *grad_score; /* [padded] */
   int32_t *place;   /* [N]: y * (2M-1) + x; the bias entry of (i, j) is place[i] - place[j] + a constant */
-  vec *query, *grad_out, *result;
+  real *inverse;    /* [N]: 1 / length of a key; 1 without cosine */
+  vec *unit, *query, *grad_out, *result; /* unit: the query before the scale */
   void *memory;
 } scratch_t;
 
@@ -235,18 +237,20 @@ static int scratch_make(scratch_t *s, const shape_t *shape, int with_gradients) 
   s->padded = (shape->neighbours + 15) / 16 * 16;
   const int64_t rows = aligned(shape->nodes * s->vectors * BYTES), row = aligned((int64_t)s->vectors * BYTES);
   const int64_t list = aligned(s->padded * (int64_t)sizeof(real));
-  const int64_t sizes[] = {rows, rows, with_gradients ? rows : 0, with_gradients ? rows : 0,
-                           aligned(s->padded * 4), list, list, aligned(shape->nodes * 4), row, row, row};
+  const int64_t sizes[] = {rows, rows, with_gradients ? rows : 0, with_gradients ? rows : 0, aligned(s->padded * 4), list, list,
+                           aligned(shape->nodes * 4), row, row, row, row, aligned(shape->nodes * (int64_t)sizeof(real))};
+  enum { PARTS = sizeof(sizes) / sizeof(sizes[0]) };
   int64_t total = 64;
-  for (int i = 0; i < 11; i++) total += sizes[i];
+  for (int i = 0; i < PARTS; i++) total += sizes[i];
   s->memory = malloc((size_t)total);
   if (!s->memory) return 0;
-  char *parts[11], *next = (char *)(((uintptr_t)s->memory + 63) / 64 * 64);
-  for (int i = 0; i < 11; i++) parts[i] = next, next += sizes[i];
+  char *parts[PARTS], *next = (char *)(((uintptr_t)s->memory + 63) / 64 * 64);
+  for (int i = 0; i < PARTS; i++) parts[i] = next, next += sizes[i];
   s->keys = parts[0], s->values = parts[1], s->grad_keys = parts[2], s->grad_values = parts[3];
   s->offset = (uint32_t *)parts[4], s->score = (real *)parts[5], s->grad_score = (real *)parts[6];
   s->place = (int32_t *)parts[7];
-  s->query = (vec *)parts[8], s->grad_out = (vec *)parts[9], s->result = (vec *)parts[10];
+  s->query = (vec *)parts[8], s->grad_out = (vec *)parts[9], s->result = (vec *)parts[10], s->unit = (vec *)parts[11];
+  s->inverse = (real *)parts[12];
   for (int64_t j = 0; j < shape->nodes && shape->side; j++)
     s->place[j] = (int32_t)(j / shape->side * (2 * shape->side - 1) + j % shape->side);
   return 1;
@@ -265,6 +269,33 @@ INLINE void load_row(vec *row, const real *source, int64_t width, int vectors) {
 static void pack(char *rows, const tensor_t *t, int64_t w, int64_t h, const shape_t *shape, int vectors) {
   for (int64_t n = 0; n < shape->nodes; n++)
     load_row((vec *)(rows + n * vectors * BYTES), row_of(t, w, h, n), shape->width, vectors);
+}
+
+/* As torch.nn.functional.normalize: shorter rows count as of this length. */
+#define SHORTEST ((real)1e-12)
+
+/* Brings a row to unit length; returns the factor. */
+INLINE real normalize(vec *row, int vectors) {
+  vec squares = {0};
+  for (int b = 0; b < vectors; b++) squares += row[b] * row[b];
+  const real total = sum(squares), length = sizeof(real) == 4 ? (real)sqrtf((float)total) : (real)sqrt((double)total);
+  const real inverse = 1 / (length < SHORTEST ? SHORTEST : length);
+  for (int b = 0; b < vectors; b++) row[b] *= inverse;
+  return inverse;
+}
+
+/* The gradient of a row, from that of its unit vector; `inverse` is what normalize returned. */
+INLINE void undo_normalize(vec *grad, const vec *unit, real inverse, int vectors) {
+  vec products = {0};
+  for (int b = 0; b < vectors; b++) products += grad[b] * unit[b];
+  const real along = inverse < 1 / SHORTEST ? sum(products) : 0;
+  for (int b = 0; b < vectors; b++) grad[b] = (grad[b] - along * unit[b]) * inverse;
+}
+
+static void pack_keys(const scratch_t *s, const tensor_t *k, int64_t w, int64_t h, const shape_t *shape) {
+  pack(s->keys, k, w, h, shape, s->vectors);
+  for (int64_t n = 0; n < shape->nodes && shape->cosine; n++)
+    s->inverse[n] = normalize((vec *)(s->keys + n * s->vectors * BYTES), s->vectors);
 }
 
 static void unpack(const char *rows, const tensor_t *t, int64_t w, int64_t h, const shape_t *shape, int vectors) {
@@ -303,9 +334,12 @@ INLINE real exponentials(real *score, int64_t padded) {
   return sum(total);
 }
 
-INLINE void load_query(const scratch_t *s, const shape_t *shape, const real *source, real scale) {
-  load_row(s->query, source, shape->width, s->vectors);
-  for (int b = 0; b < s->vectors; b++) s->query[b] *= scale;
+/* Query before and after the scale; returns what it was multiplied with before. */
+INLINE real load_query(const scratch_t *s, const shape_t *shape, const real *source, real scale) {
+  load_row(s->unit, source, shape->width, s->vectors);
+  const real inverse = shape->cosine ? normalize(s->unit, s->vectors) : 1;
+  for (int b = 0; b < s->vectors; b++) s->query[b] = s->unit[b] * scale;
+  return inverse;
 }
 
 INLINE const real *bias_of(const scratch_t *s, const shape_t *shape, const real *table, int64_t h, int64_t i) {
@@ -330,8 +364,9 @@ static void forward_query(const scratch_t *s, const shape_t *shape, const int32_
   memcpy(out, s->result, (size_t)shape->width * sizeof(real));
 }
 
-static void backward_query(const scratch_t *s, const shape_t *shape, const int32_t *list, const real *bias, real *grad_bias,
-                           real scale, real *grad_query) {
+/* Returns the gradient of the scale. */
+static real backward_query(const scratch_t *s, const shape_t *shape, const int32_t *list, const real *bias, real *grad_bias,
+                           real scale, real inverse, real *grad_query) {
   start_list(s, shape, list, bias);
   scores_of(s);
   const real total = exponentials(s->score, s->padded);
@@ -339,11 +374,11 @@ static void backward_query(const scratch_t *s, const shape_t *shape, const int32
 #define CALL(n) dots(n, s->grad_out + b, s->values + b * BYTES, s->offset, s->padded, s->grad_score)
   FOR_EACH_GROUP(s->vectors, b, CALL)
 #undef CALL
-  const real inverse = 1 / total;
+  const real one_over_total = 1 / total;
   vec mean = {0};
   for (int64_t n = 0; n < s->padded; n += LANES) {
     vec *p = (vec *)(s->score + n);
-    *p *= inverse;
+    *p *= one_over_total;
     mean += *p * *(vec *)(s->grad_score + n);
   }
   const real expected = sum(mean);
@@ -359,14 +394,17 @@ static void backward_query(const scratch_t *s, const shape_t *shape, const int32
   add_to_rows(n, s->score, s->grad_out + b, s->grad_values + b * BYTES, s->offset, shape->neighbours)
   FOR_EACH_GROUP(s->vectors, b, CALL)
 #undef CALL
-  for (int b = 0; b < s->vectors; b++) s->result[b] *= scale;
+  vec along = {0};
+  for (int b = 0; b < s->vectors; b++) along += s->result[b] * s->unit[b], s->result[b] *= scale;
+  if (shape->cosine) undo_normalize(s->result, s->unit, inverse, s->vectors);
   memcpy(grad_query, s->result, (size_t)shape->width * sizeof(real));
+  return sum(along);
 }
 
 /* ---------------------------------------------------------------- entry points; both return 0, or 1 when out of memory */
 
 int kgt_forward(const shape_t *shape, const tensor_t *q, const tensor_t *k, const tensor_t *v, const index_t *index,
-                const real *table, double scale, const tensor_t *out) {
+                const real *table, const real *scale, const tensor_t *out) {
   const int64_t units = shape->windows * shape->heads;
   /* A few windows on many cores: several threads share a unit, each packing it for itself. */
   const int64_t wanted = (4 * shape->threads + units - 1) / units, most = (shape->nodes + 63) / 64;
@@ -383,12 +421,12 @@ int kgt_forward(const shape_t *shape, const tensor_t *q, const tensor_t *k, cons
       if (!ready) continue;
       const int64_t unit = item / blocks, block = item % blocks, w = unit / shape->heads, h = unit % shape->heads;
       if (packed != unit) {
-        pack(s.keys, k, w, h, shape, s.vectors);
+        pack_keys(&s, k, w, h, shape);
         pack(s.values, v, w, h, shape, s.vectors);
         packed = unit;
       }
       for (int64_t i = block * shape->nodes / blocks; i < (block + 1) * shape->nodes / blocks; i++) {
-        load_query(&s, shape, row_of(q, w, h, i), (real)scale);
+        load_query(&s, shape, row_of(q, w, h, i), scale[h]);
         forward_query(&s, shape, index->data + w * index->window + i * index->node, bias_of(&s, shape, table, h, i),
                       row_of(out, w, h, i));
       }
@@ -398,10 +436,11 @@ int kgt_forward(const shape_t *shape, const tensor_t *q, const tensor_t *k, cons
   return failed;
 }
 
-/* grad_table: [groups, H, (2M-1)^2], zeroed by the caller, who adds the groups up; NULL without a bias table. */
+/* grad_table: [groups, H, (2M-1)^2], NULL without a bias table, and grad_scale: [groups, H], zeroed by the caller, who adds the
+ * groups up. */
 int kgt_backward(const shape_t *shape, const tensor_t *q, const tensor_t *k, const tensor_t *v, const index_t *index,
-                 const real *table, double scale, const tensor_t *grad_out, const tensor_t *grad_q, const tensor_t *grad_k,
-                 const tensor_t *grad_v, real *grad_table, int64_t groups) {
+                 const real *table, const real *scale, const tensor_t *grad_out, const tensor_t *grad_q,
+                 const tensor_t *grad_k, const tensor_t *grad_v, real *grad_table, real *grad_scale, int64_t groups) {
   const int64_t span = 2 * shape->side - 1;
   int failed = 0;
 #pragma omp parallel num_threads(shape->threads) reduction(| : failed)
@@ -417,15 +456,20 @@ int kgt_backward(const shape_t *shape, const tensor_t *q, const tensor_t *k, con
       real *grad_table_h = table ? grad_table + (group * shape->heads) * span * span : NULL;
       for (int64_t w = group * shape->windows / groups; w < (group + 1) * shape->windows / groups; w++) {
         const size_t rows = (size_t)(shape->nodes * s.vectors * BYTES);
-        pack(s.keys, k, w, h, shape, s.vectors);
+        pack_keys(&s, k, w, h, shape);
         pack(s.values, v, w, h, shape, s.vectors);
         memset(s.grad_keys, 0, rows);
         memset(s.grad_values, 0, rows);
         for (int64_t i = 0; i < shape->nodes; i++) {
-          load_query(&s, shape, row_of(q, w, h, i), (real)scale);
+          const real inverse = load_query(&s, shape, row_of(q, w, h, i), scale[h]);
           load_row(s.grad_out, row_of(grad_out, w, h, i), shape->width, s.vectors);
-          backward_query(&s, shape, index->data + w * index->window + i * index->node, bias_of(&s, shape, table, h, i),
-                         (real *)bias_of(&s, shape, grad_table_h, h, i), (real)scale, row_of(grad_q, w, h, i));
+          grad_scale[item] += backward_query(
+              &s, shape, index->data + w * index->window + i * index->node, bias_of(&s, shape, table, h, i),
+              (real *)bias_of(&s, shape, grad_table_h, h, i), scale[h], inverse, row_of(grad_q, w, h, i));
+        }
+        for (int64_t n = 0; n < shape->nodes && shape->cosine; n++) {
+          const int64_t row = n * s.vectors * BYTES;
+          undo_normalize((vec *)(s.grad_keys + row), (const vec *)(s.keys + row), s.inverse[n], s.vectors);
         }
         unpack(s.grad_keys, grad_k, w, h, shape, s.vectors);
         unpack(s.grad_values, grad_v, w, h, shape, s.vectors);

@@ -71,10 +71,10 @@ def library(*, double: bool) -> ctypes.CDLL:
 
 def _load(path: Path) -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(path))
-    pointer, real, integer = ctypes.c_void_p, ctypes.c_double, ctypes.c_int64
+    pointer, integer = ctypes.c_void_p, ctypes.c_int64
     # shape, q, k, v, index, table, scale, then the results: see the end of native.c
-    loaded.kgt_forward.argtypes = (*[pointer] * 6, real, pointer)
-    loaded.kgt_backward.argtypes = (*[pointer] * 6, real, *[pointer] * 5, integer)
+    loaded.kgt_forward.argtypes = [pointer] * 8
+    loaded.kgt_backward.argtypes = (*[pointer] * 13, integer)
     loaded.kgt_select.argtypes = (pointer, integer, integer, integer, pointer, integer)
     return loaded
 
