@@ -47,16 +47,22 @@ def test_a_wrong_graph_is_not_timed(monkeypatch, wrong):
 @pytest.mark.parametrize("scale", [1, 2])
 def test_model_rows(scale):
     rows = list(
-        bench_model(make_backbone=small, scale=scale, sizes=[[8, 8], [9, 12]], dense=True, device=CPU, seconds=0.0)
+        bench_model(
+            make_backbone=small,
+            scale=scale,
+            sizes=[[8, 8], [9, 12]],
+            dense=True,
+            baselines=True,
+            device=CPU,
+            seconds=0.0,
+        )
     )
-    assert [(row["height"], row["width"], row["attention"], row["k"]) for row in rows] == [
-        (8, 8, "dense", 16),
-        (8, 8, "sparse", 5),
-        (9, 12, "dense", 16),
-        (9, 12, "sparse", 5),
+    models = [("sparse", 5), ("dense", 16), ("SwinIR", None), ("DnCNN", None)][: 5 - scale]
+    assert [(row["height"], row["width"], row["model"], row["k"]) for row in rows] == [
+        (*size, *model) for size in ((8, 8), (9, 12)) for model in models
     ]
-    assert rows[3]["time_over_dense"] == rows[3]["ms"] / rows[2]["ms"]
-    assert rows[1]["us_per_pixel"] == pytest.approx(rows[1]["ms"] * 1e3 / 64)
+    assert all(row["sparse_over_this"] == rows[0]["ms"] / row["ms"] for row in rows[: len(models)])
+    assert rows[0]["us_per_pixel"] == pytest.approx(rows[0]["ms"] * 1e3 / 64)
 
 
 def test_a_wrong_model_is_not_timed(monkeypatch):
@@ -69,6 +75,7 @@ def test_a_wrong_model_is_not_timed(monkeypatch):
                 scale=1,
                 sizes=[[8, 8]],
                 dense=False,
+                baselines=False,
                 device=CPU,
                 seconds=0.0,
             )

@@ -1,13 +1,15 @@
-"""Whole models over image sizes: sparse against dense attention, and how the time grows with the image."""
+"""Whole models over image sizes: sparse against dense attention and other networks, and how the time grows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
+from kgt_lightning.benchmarks.baselines import DenseWindows, DnCNN
 from kgt_lightning.benchmarks.measure import Row, time_and_memory
-from kgt_lightning.model import KGT, PixelShuffleHead, ResidualHead
+from kgt_lightning.model import KGT, Backbone, Columnar, PixelShuffleHead, ResidualHead
 from kgt_lightning.model.kgt import Restorer
 
 
@@ -17,13 +19,15 @@ def bench_model(
     scale: int,
     sizes: Sequence[Sequence[int]],
     dense: bool,
+    baselines: bool,
     device: torch.device,
     seconds: float,
 ) -> Iterator[Row]:
-    """One row for each image size [height, width] and attention: milliseconds for one image, and for each pixel.
+    """One row for each image size [height, width] and model: milliseconds for one image, and for each pixel.
 
-    Dense is the same model with all nodes of a window as neighbours. ``make_backbone`` takes ``attention`` and ``k``
-    where they are not the configured ones.
+    The model as configured is called sparse. Dense is the same with all nodes of a window as neighbours. The baselines
+    are a SwinIR of the same width and depths, for columnar models, and a DnCNN, where the image keeps its size.
+    ``make_backbone`` takes ``attention`` and ``k`` where they are not the configured ones.
 
     Raises:
         ValueError: if the model's output differs from that with the reference attention.
@@ -36,32 +40,50 @@ def bench_model(
         other.load_state_dict(ours.state_dict())
         return other
 
-    models = {"dense": same_weights(attention="mask", k=ours.backbone.window**2)} if dense else {}
-    models["sparse"] = ours
+    models: dict[str, nn.Module] = {"sparse": ours}
+    if dense:
+        models["dense"] = same_weights(attention="mask", k=ours.backbone.window**2)
+    if baselines:
+        models |= {name: model.eval().to(device) for name, model in _baselines(ours.backbone, scale).items()}
     _check(ours, same_weights(attention="reference"), device)
     for height, width in sizes:
         image = torch.rand(1, ours.backbone.channels, height, width, device=device)
-        dense_ms = None
+        sparse_ms = None
         for name, model in models.items():
             run = torch.no_grad()(partial(model, image))
             ms, megabytes, status = time_and_memory(run, device=device, seconds=seconds)
-            dense_ms = ms if name == "dense" else dense_ms
+            sparse_ms = ms if name == "sparse" else sparse_ms
             yield {
                 "device": device.type,
                 "scale": scale,
                 "height": height,
                 "width": width,
-                "attention": name,
-                "k": model.backbone.k,
+                "model": name,
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                "k": {"sparse": ours.backbone.k, "dense": ours.backbone.window**2}.get(name),
                 "ms": ms,
                 "us_per_pixel": ms * 1e3 / (height * width) if ms else None,
                 "peak_mb": megabytes,
-                "time_over_dense": ms / dense_ms if ms and dense_ms else None,
+                "sparse_over_this": sparse_ms / ms if ms and sparse_ms else None,
                 "status": status,
             }
 
 
-def _restorer(backbone: KGT, *, scale: int) -> Restorer:
+def _baselines(backbone: KGT, scale: int) -> dict[str, nn.Module]:
+    found: dict[str, nn.Module] = {}
+    if isinstance(backbone.layout, Columnar):
+        depths = [len(stage.layers) for stage in backbone.layout.stages]  # type: ignore[arg-type]
+        heads = 6 if backbone.width % 6 == 0 else 4
+        swinir = DenseWindows(
+            channels=backbone.channels, width=backbone.width, stride=backbone.stride, heads=heads, depths=depths
+        )
+        found["SwinIR"] = _restorer(swinir, scale=scale)
+    if scale == 1:
+        found["DnCNN"] = DnCNN(channels=backbone.channels)
+    return found
+
+
+def _restorer(backbone: Backbone, *, scale: int) -> Restorer:
     make_head = PixelShuffleHead if scale > 1 else ResidualHead
     head = make_head(width=backbone.width, stride=backbone.stride, channels=backbone.channels, scale=scale)
     # The residual head starts with zero weights, which would hide every difference of the backbone.

@@ -18,7 +18,7 @@ _CURVES = {
         {"forward_ms": "forward, ms", "forward_backward_ms": "forward + backward, ms", "forward_mb": "forward, MB"},
     ),
     "graph": ("k", "", "num_nodes", {"product_ms": "product alone, ms", "graph_ms": "Key-Graph, ms"}),
-    "model": ("pixels", "attention", "", {"ms": "one image, ms", "us_per_pixel": "µs per pixel", "peak_mb": "MB"}),
+    "model": ("pixels", "model", "", {"ms": "one image, ms", "us_per_pixel": "µs per pixel", "peak_mb": "MB"}),
     "data": ("workers", "", "", {"patches_per_s": "patches per second"}),
 }
 
