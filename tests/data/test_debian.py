@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kgt_lightning.data.__main__ import main
-from kgt_lightning.data.debian import DebianPhoto, fetch_debian, file_of, listed_photos
+from kgt_lightning.data.debian import NOISE, DebianPhoto, fetch_debian, fetch_noise, file_of, listed_photos
 
 
 def packaged(seed):
@@ -76,6 +76,18 @@ def test_another_file_than_was_listed_is_refused(tmp_path, unpack):
     with pytest.raises(ValueError, match="walls 1-2 lacks usr"):
         fetch_debian(tmp_path, photos=[listed], unpack=unpack({})[0])
     assert not file_of(listed, tmp_path).exists()
+
+
+def test_measured_noise_is_checked_and_written_once(tmp_path, unpack):
+    with pytest.raises(ValueError, match=r"darktable 4\.2\.1-4 holds another .*noiseprofiles\.json than was listed"):
+        fetch_noise(tmp_path, unpack=unpack({NOISE.path: b"{}"})[0])
+    (tmp_path / "darktable").mkdir()
+    there = tmp_path / "darktable" / "noiseprofiles.json"
+    there.write_text("own")
+    put, asked = unpack({})
+    assert fetch_noise(tmp_path, unpack=put) == there
+    assert there.read_text() == "own"
+    assert not asked
 
 
 def test_the_list_names_every_photograph_apart():

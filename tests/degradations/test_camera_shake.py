@@ -10,9 +10,8 @@ from kgt_lightning.degradations.camera_shake import (
     kernel_size,
     shake_kernel,
     shake_path,
-    to_linear,
-    to_srgb,
 )
+from kgt_lightning.images.color import to_linear, to_srgb
 
 
 def path(length, *, seed=0, tremor=3.0, pull=6.0, jerks=1.5):

@@ -29,7 +29,7 @@ from lightning.pytorch.callbacks import Callback
 from kgt_lightning.config.command import CONF_DIR
 
 FILE = Path(__file__).with_suffix(".json")
-TASKS = ("deblur", "demosaic", "denoise", "jpeg", "sr", "weather")
+TASKS = ("camera", "deblur", "demosaic", "denoise", "jpeg", "sr", "weather")
 TOLERANCE = 1e-4
 STEPS = 20
 SMALL = (
@@ -43,6 +43,10 @@ SMALL = (
     f"trainer.max_steps={STEPS}",
     "seed=1",
 )
+
+
+OWN = {"camera": [f"degradation.profiles=[{FILE.parents[1] / 'data' / 'noiseprofiles.json'}]"]}
+"""Arguments of one task alone."""
 
 
 class Losses(Callback):
@@ -62,7 +66,11 @@ def run(task: str) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             config = compose(
-                "train", [f"task={task}", *SMALL, "data_root=null", f"run_dir={folder}", f"data.cache_dir={folder}"]
+                "train",
+                [
+                    *(f"task={task}", *SMALL, *OWN.get(task, ())),
+                    *("data_root=null", f"run_dir={folder}", f"data.cache_dir={folder}"),
+                ],
             )
             lightning.seed_everything(config.seed, workers=True, verbose=False)
             data, module, losses = instantiate(config.data), instantiate(config.module), Losses()

@@ -9,8 +9,8 @@ import torch
 from hydra.utils import instantiate
 from PIL import Image
 
-from kgt_lightning.degradations.camera_shake import CameraShake, to_linear
-from kgt_lightning.images.color import to_uint8
+from kgt_lightning.degradations.camera_shake import CameraShake
+from kgt_lightning.images.color import to_linear, to_uint8
 from kgt_lightning.metrics.psnr_ssim import psnr
 from kgt_lightning.train import train
 

@@ -8,7 +8,10 @@ from kgt_lightning.config.command import CONF_DIR
 from kgt_lightning.train import train
 
 TASKS = [file.stem for file in sorted((CONF_DIR / "task").glob("[!_]*.yaml"))]
-COLOUR_ALONE = {"demosaic": r"data\.channels=1 must be 3: BayerMosaic takes no other images"}
+COLOUR_ALONE = {
+    task: rf"data\.channels=1 must be 3: {degradation} takes no other images"
+    for task, degradation in (("demosaic", "BayerMosaic"), ("camera", "CameraNoise"))
+}
 """Why a task has no gray images."""
 
 

@@ -1,6 +1,6 @@
-"""Command: image sets: list them, check one for damage, find test images in training sets, fetch photographs.
+"""Command: image sets: list them, check one for damage, find test images in training sets, fetch photographs and noise.
 
-python -m kgt_lightning.data list | check <name> | leak <train> <test> | fetch-debian
+python -m kgt_lightning.data list | check <name> | leak <train> <test> | fetch-debian | fetch-noise
 """
 
 import argparse
@@ -53,6 +53,10 @@ def parser() -> argparse.ArgumentParser:
         "fetch-debian", parents=[common], help="46 photographs that Debian packages as wallpapers, under free licences"
     )
     fetching.set_defaults(run=_fetch_debian)
+    noise = commands.add_parser(
+        "fetch-noise", parents=[common], help="noise of 374 cameras, from Debian's package darktable (GPL)"
+    )
+    noise.set_defaults(run=_fetch_noise)
     leaking = commands.add_parser("leak", parents=[common], help="name the test images that occur in training sets")
     leaking.add_argument("train", help="folders below the root, or paths; several with commas")
     leaking.add_argument("test", help="the same")
@@ -101,8 +105,7 @@ def _check(arguments: argparse.Namespace, catalogue: Catalogue, root: Path | Non
 
 
 def _fetch_debian(arguments: argparse.Namespace, catalogue: Catalogue, root: Path | None) -> int:
-    if root is None:
-        raise ValueError("where to put the photographs is not known: give --root=<folder> or set KGT_DATA")
+    root = _needed(root)
     from kgt_lightning.data.debian import FOLDERS, fetch_debian, listed_photos
 
     photos = listed_photos()
@@ -111,6 +114,20 @@ def _fetch_debian(arguments: argparse.Namespace, catalogue: Catalogue, root: Pat
         f"{written} of {len(photos)} photographs written below {root}: {', '.join(FOLDERS.values())}; see LICENCES.csv"
     )
     return 0
+
+
+def _fetch_noise(arguments: argparse.Namespace, catalogue: Catalogue, root: Path | None) -> int:
+    root = _needed(root)
+    from kgt_lightning.data.debian import fetch_noise
+
+    print(fetch_noise(root))
+    return 0
+
+
+def _needed(root: Path | None) -> Path:
+    if root is None:
+        raise ValueError("where to put what is fetched is not known: give --root=<folder> or set KGT_DATA")
+    return root
 
 
 def _leak(arguments: argparse.Namespace, catalogue: Catalogue, root: Path | None) -> int:

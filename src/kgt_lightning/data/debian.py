@@ -1,6 +1,6 @@
-"""Photographs that Debian packages as wallpapers, under free licences: fetched, checked, made smaller.
+"""Out of Debian's packages: photographs under free licences, checked and made smaller; the measured noise of cameras.
 
-Most are JPEG files; averaged over squares of 2 to 4 pixels they are clean enough to train on.
+Most photographs are JPEG files; averaged over squares of 2 to 4 pixels they are clean enough to train on.
 """
 
 import hashlib
@@ -24,11 +24,9 @@ FOLDERS = {"train": "debian_photos", "val": "debian_photos_val"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class DebianPhoto:
-    """One photograph inside a package."""
+class PackagedFile:
+    """One file inside a package."""
 
-    split: str
-    """``train`` or ``val``."""
     package: str
     version: str
     path: str
@@ -36,6 +34,40 @@ class DebianPhoto:
     licence: str
     sha256: str
     """Of the packaged file."""
+
+    def read(self, unpacked: Path) -> bytes:
+        """Content of the file below the folder of the unpacked package.
+
+        Raises:
+            ValueError: if the file is missing or another one than was listed.
+
+        """
+        what = f"{self.package} {self.version}"
+        file = unpacked / self.path
+        if not file.is_file():
+            raise ValueError(f"{what} lacks {self.path}: it is another package of this name")
+        content = file.read_bytes()
+        if (found := hashlib.sha256(content).hexdigest()) != self.sha256:
+            raise ValueError(f"{what} holds another {self.path} than was listed: its SHA-256 is {found}")
+        return content
+
+
+NOISE = PackagedFile(
+    package="darktable",
+    version="4.2.1-4",
+    path="usr/share/darktable/noiseprofiles.json",
+    licence="GPL-3.0-or-later",
+    sha256="f4d40cb334bf850dcf45e5e9e574df774e83445e1138db70961d78e4d46b814f",
+)
+"""Noise of 374 cameras, measured by darktable's users."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DebianPhoto(PackagedFile):
+    """One photograph inside a package."""
+
+    split: str
+    """``train`` or ``val``."""
     downscale: int
     """Pixels that are averaged, down and across."""
     clean_size: tuple[int, int]
@@ -48,16 +80,7 @@ class DebianPhoto:
         return (file.parent.parent.parent if file.parent.name == "images" else file).stem
 
     def made_from(self, content: bytes) -> Image.Image:
-        """The clean photograph from the content of the packaged file.
-
-        Raises:
-            ValueError: if the content is another one than was listed.
-
-        """
-        if (found := hashlib.sha256(content).hexdigest()) != self.sha256:
-            raise ValueError(
-                f"{self.package} {self.version} holds another {self.path} than was listed: its SHA-256 is {found}"
-            )
+        """The clean photograph from the content of the packaged file."""
         width, height = (side * self.downscale for side in self.clean_size)
         whole = Image.open(io.BytesIO(content)).convert("RGB")
         return whole.crop((0, 0, width, height)).reduce(self.downscale)
@@ -108,6 +131,30 @@ def file_of(photo: DebianPhoto, root: Path) -> Path:
     return root / FOLDERS[photo.split] / f"{photo.name}.png"
 
 
+def fetch_noise(root: Path, *, unpack: Callable[[str, str, Path], None] | None = None) -> Path:
+    """File of the noise that darktable's users measured, below the root; one that is there is left alone.
+
+    Its licence is that of darktable, GPL 3 or later.
+
+    Args:
+        root: folder of the image sets.
+        unpack: as in :func:`fetch_debian`.
+
+    Raises:
+        ValueError: if the package cannot be had, or its file is another one.
+
+    """
+    file = root / "darktable" / Path(NOISE.path).name
+    if file.exists():
+        return file
+    with tempfile.TemporaryDirectory() as folder:
+        (unpack or unpack_with_apt)(NOISE.package, NOISE.version, Path(folder))
+        content = NOISE.read(Path(folder))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(file, content)
+    return file
+
+
 def unpack_with_apt(package: str, version: str, folder: Path) -> None:
     """Download a package with apt-get and unpack it into the folder; nothing is installed.
 
@@ -134,11 +181,8 @@ def _run(line: list[str], folder: str, what: str) -> None:
 
 
 def _write(photo: DebianPhoto, unpacked: Path, root: Path) -> None:
-    packaged = unpacked / photo.path
-    if not packaged.is_file():
-        raise ValueError(f"{photo.package} {photo.version} lacks {photo.path}: it is another package of this name")
     file = file_of(photo, root)
     file.parent.mkdir(parents=True, exist_ok=True)
     png = io.BytesIO()
-    photo.made_from(packaged.read_bytes()).save(png, format="PNG", compress_level=6)
+    photo.made_from(photo.read(unpacked)).save(png, format="PNG", compress_level=6)
     write_atomic(file, png.getvalue())

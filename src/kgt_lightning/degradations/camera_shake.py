@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kgt_lightning.degradations.degradation import Degradation, quantize_8bit, seeded_by_name
 from kgt_lightning.degradations.levels import Level, Levels
+from kgt_lightning.images.color import to_linear, to_srgb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,13 +169,3 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
     size = around.shape[-2:]
     product = torch.fft.rfft2(around) * torch.fft.rfft2(kernel, s=size)
     return torch.fft.irfft2(product, s=size)[:, 2 * down :, 2 * right :]
-
-
-def to_linear(srgb: Tensor) -> Tensor:
-    """Linear light in [0, 1] of sRGB values v: v/12.92 up to 0.04045, then ((v + 0.055)/1.055)^2.4 (IEC 61966-2-1)."""
-    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4)
-
-
-def to_srgb(linear: Tensor) -> Tensor:
-    """Inverse of :func:`to_linear`."""
-    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)

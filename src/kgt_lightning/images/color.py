@@ -35,6 +35,16 @@ def gray(image: Tensor) -> Tensor:
     return _weighted_sum(image, _FULL_RANGE_LUMA)
 
 
+def to_linear(srgb: Tensor) -> Tensor:
+    """Linear light in [0, 1] of sRGB values v: v/12.92 up to 0.04045, then ((v + 0.055)/1.055)^2.4 (IEC 61966-2-1)."""
+    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4)
+
+
+def to_srgb(linear: Tensor) -> Tensor:
+    """Inverse of :func:`to_linear`."""
+    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)
+
+
 def modcrop(image: Tensor, multiple: int) -> Tensor:
     """Top-left part of the image [..., H, W] whose height and width are multiples of `multiple`."""
     height, width = image.shape[-2:]

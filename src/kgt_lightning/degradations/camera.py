@@ -1,0 +1,139 @@
+"""Noise of real cameras: what the sensor adds, and what the way from its mosaic to a picture makes of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kgt_lightning.degradations.bayer import malvar, mosaic
+from kgt_lightning.degradations.degradation import Degradation, rng_for
+from kgt_lightning.degradations.jpeg import BLOCK, compress
+from kgt_lightning.degradations.noise_profiles import Camera, Cameras, Profile, read_cameras
+from kgt_lightning.images.color import quantize, to_linear, to_srgb
+
+Range = Mapping[str, float]
+"""{low, high}, drawn evenly."""
+
+_REACH = 2
+"""Pixels around one that Malvar's filters look at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraNoise(Degradation):
+    """degraded = develop(expose(clean) + n), n ~ N(0, slope x + constant) at each pixel x of the mosaic.
+
+    ``expose`` takes a picture back to what a sensor measured: linear light, saturation and white balance undone, an
+    RGGB mosaic; ``develop`` goes the same way forward, with Malvar's filters, and in part of the cases ends in a JPEG
+    file. After Brooks et al., "Unprocessing images for learned raw denoising" (CVPR 2019, arXiv 1811.11127), without
+    a tone curve; slope and constant are those that were measured of a camera at an ISO, see :func:`read_cameras`.
+    """
+
+    profiles: Sequence[str]
+    """Files with measured noise, of which the first that is there is read."""
+    iso: Range
+    """Of the profiles that training draws: first a camera, then one of its profiles."""
+    test_iso: Sequence[float]
+    """To test: of a camera that was kept from the training, drawn by the name of the image, the nearest profile."""
+    red: Range
+    """Gain of red in the white balance, 1 is that of green."""
+    blue: Range
+    """Gain of blue."""
+    saturation: Range
+    """s of the matrix (1 + s) I - s/3 that stands for the way from the sensor's colours to those of sRGB."""
+    artifacts: Range
+    """Part of the errors of the demosaicking that is left: 1 is all that Malvar's filters make of a picture which is
+    sharp to the pixel, 0 leaves the noise alone. Lenses blur, and cameras interpolate with more care."""
+    test_artifacts: float
+    quality: Range
+    """Of JPEG files, whole numbers in 1..100."""
+    jpeg: float
+    """Share of the pictures that become JPEG files, 0 to 1."""
+    untouched: float
+    """Share of the training patches that are left as they are, 0 to 1."""
+    clean_channels = (3,)
+    context = BLOCK + _REACH
+
+    def __post_init__(self) -> None:
+        limits = {"iso": (1, 10**7), "red": (1, 10), "blue": (1, 10), "saturation": (0, 10), "artifacts": (0, 1)}
+        for name, (least, most) in {**limits, "quality": (1, 100)}.items():
+            given = getattr(self, name)
+            if set(given) != {"low", "high"} or not least <= given["low"] <= given["high"] <= most:
+                raise ValueError(
+                    f"degradation.{name}={dict(given)} must be a range {{low:..,high:..}} within {least}..{most}"
+                )
+        for name in ("jpeg", "untouched", "test_artifacts"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"degradation.{name}={getattr(self, name)} must lie in 0..1")
+        if not self.test_iso or min(self.test_iso) < 1:
+            raise ValueError(f"degradation.test_iso={list(self.test_iso)} must be a list such as [3200,100]")
+
+    @cached_property
+    def cameras(self) -> Cameras:
+        """Read when they are needed: a model restores without."""
+        return read_cameras(self.profiles)
+
+    @cached_property
+    def to_train(self) -> tuple[Camera, ...]:
+        """Cameras to train on, with those of their profiles whose ISO lies in the range.
+
+        Raises:
+            ValueError: if there is none, or the file of profiles is missing.
+
+        """
+        low, high = self.iso["low"], self.iso["high"]
+        limited = (
+            Camera(camera.name, tuple(each for each in camera.profiles if low <= each.iso <= high))
+            for camera in self.cameras.train
+        )
+        if found := tuple(camera for camera in limited if camera.profiles):
+            return found
+        raise ValueError(f"degradation.iso={dict(self.iso)}: no camera was measured there, most were at 100 to 6400")
+
+    @property
+    def rules(self) -> str:
+        """Where the noise comes from."""
+        return "noise that darktable's users measured of cameras unseen in training, drawn by name"
+
+    def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
+        """Noisy picture [3, H, W], 8 bits, of a clean one in [0, 1]."""
+        camera = self.to_train[int(rng.integers(len(self.to_train)))]
+        profile = camera.profiles[int(rng.integers(len(camera.profiles)))]
+        if rng.random() < self.untouched:
+            return clean
+        return self._taken(clean, profile, rng, artifacts=_draw(self.artifacts, rng))
+
+    def test_settings(self) -> dict[str, Callable[[Tensor, str], Tensor]]:
+        """The settings to test, such as ``iso=3200``."""
+        assert self.cameras.test
+        return {f"iso={iso:g}": partial(self._tested, iso=iso) for iso in self.test_iso}
+
+    def _tested(self, clean: Tensor, name: str, *, iso: float) -> Tensor:
+        rng = rng_for(name)
+        camera = self.cameras.test[int(rng.integers(len(self.cameras.test)))]
+        return self._taken(clean, camera.nearest(iso), rng, artifacts=self.test_artifacts)
+
+    def _taken(self, clean: Tensor, profile: Profile, rng: np.random.Generator, *, artifacts: float) -> Tensor:
+        """Picture that a camera with such noise would have written."""
+        gains = torch.tensor([_draw(self.red, rng), 1.0, _draw(self.blue, rng)])[:, None, None]
+        saturation = _draw(self.saturation, rng)
+        light = to_linear(clean)
+        raw = (light + saturation * light.mean(0)) / (1 + saturation) / gains
+        measured = mosaic(raw)
+        deviation = (profile.slope * measured + profile.constant).clamp_min_(0).sqrt_()
+        noise = deviation * torch.from_numpy(rng.standard_normal(measured.shape, dtype=np.float32))
+        # Demosaicking is linear: the part of the picture that goes without its errors goes around it.
+        colours = gains * (malvar(noise + artifacts * measured) + (1 - artifacts) * raw)
+        seen = to_srgb((1 + saturation) * colours - saturation * colours.mean(0))
+        if rng.random() >= self.jpeg:
+            return quantize(seen) / 255
+        quality = int(rng.integers(int(self.quality["low"]), int(self.quality["high"]), endpoint=True))
+        top, left = (int(phase) for phase in rng.integers(BLOCK, size=2))
+        return compress(F.pad(seen, (left, 0, top, 0), mode="replicate"), quality)[:, top:, left:]
+
+
+def _draw(given: Range, rng: np.random.Generator) -> float:
+    return float(rng.uniform(given["low"], given["high"]))
