@@ -47,7 +47,9 @@ def test_noise_is_removed_from_a_photograph_it_has_not_seen(name, photo, sigma):
     assert psnr(restored, clean) > {15: 32.6, 25: 30.3, 50: 27.5}[sigma]
 
 
-def test_a_clean_photograph_comes_back_nearly_unchanged(name, photo):
+def test_a_clean_photograph_comes_back_nearly_unchanged(name, photo, card):
+    if name == "demosaic":
+        return  # it takes mosaics
     with torch.no_grad():
         restored = kgt_lightning.pretrained(name)(photo)
     assert psnr(restored, photo) > {"denoise": 45}.get(name, 40)

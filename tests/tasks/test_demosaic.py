@@ -156,6 +156,28 @@ def user_pairs(tmp_path, photo):
     )
 
 
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_model_of_one_pattern_restores_the_others(tiny, tmp_path, photo, pattern):
+    torch.manual_seed(0)
+    rggb = instantiate(tiny(tmp_path, "task=demosaic").module).eval()
+    torch.nn.init.normal_(rggb.network.head.conv.weight, std=0.1)
+    other = instantiate(tiny(tmp_path, "task=demosaic", f"degradation.pattern={pattern}").module).eval()
+    other.load_state_dict(rggb.state_dict())
+    top, left = other.degradation.margin
+    whole = mosaic(photo, "RGGB")
+    part = whole[..., top:, left:]
+    assert torch.equal(mosaic(photo[..., top:, left:], pattern), part)
+    inner = (..., slice(3, -3), slice(3, -3))
+    with torch.no_grad():
+        # The network sees every colour at the pixels where it learned to see it.
+        torch.testing.assert_close(other.network_input(part)[inner], rggb.network_input(whole)[inner])
+        restored = other(part)
+    assert restored.shape == photo[..., top:, left:].shape
+    with torch.no_grad():
+        torch.nn.init.zeros_(other.network.head.conv.weight)
+        torch.testing.assert_close(other(part), other.baseline(part))
+
+
 def test_patches_of_own_mosaics_begin_with_the_pattern(tiny, user_pairs, tmp_path):
     config = tiny(tmp_path / "run", *user_pairs, "data.patch=17", "data.validation_size=21", "trainer.max_steps=20")
     data = instantiate(config.data)

@@ -25,12 +25,27 @@ class BayerMosaic(Degradation):
 
     pattern: str
     """Colours of the first 2 x 2 pixels, row by row: RGGB, GRBG, GBRG or BGGR."""
+    network_pattern: str | None = None  # as in checkpoints of before there was a choice
+    """Colours of the first 2 x 2 pixels of what the network is given: mosaics of another pattern are extended by a
+    mirrored row, or column, until they begin so: one model restores all four. None gives it the pattern as it is."""
     channels = 1
     clean_channels = (3,)
     grid = 2
 
     def __post_init__(self) -> None:
         _check(self.pattern)
+        _check(self.network_pattern or self.pattern)
+
+    @property
+    def margin(self) -> tuple[int, int]:
+        """Rows and columns after which the pattern goes on as that of the network."""
+        rows, wanted = _rows(self.pattern), _rows(self.network_pattern or self.pattern)
+        shifts = ((top, left) for top in (0, 1) for left in (0, 1))
+        return next(
+            (top, left)
+            for top, left in shifts
+            if all(rows[(i + top) % 2][(j + left) % 2] == wanted[i][j] for i in (0, 1) for j in (0, 1))
+        )
 
     @property
     def given_setting(self) -> str:

@@ -36,6 +36,11 @@ class Degradation(Protocol):
         return 0
 
     @property
+    def margin(self) -> tuple[int, int]:
+        """Mirrored rows above and columns left of the image that the network is given; they are cut off afterwards."""
+        return 0, 0
+
+    @property
     def rules(self) -> str:
         """How test images are degraded, for tables; empty where the name of the setting says it."""
         return ""

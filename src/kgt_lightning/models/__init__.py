@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-NAMES = ("denoise", "jpeg")
+NAMES = ("denoise", "jpeg", "demosaic")
 """Of the models; each has ``<name>.safetensors``, ``<name>.json`` and ``<name>.md`` in this folder."""
 
 

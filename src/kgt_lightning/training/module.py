@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn import functional as F
 
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.degradations.degradation import Degradation
@@ -85,7 +86,9 @@ class RestorationModule(lightning.LightningModule):
     def network_input(self, degraded: Tensor) -> Tensor:
         """What the network is given [B, C, H, W]: the degraded image, or an estimate if that has other channels."""
         same = self.degraded_channels == self.network.backbone.channels
-        return degraded if same else self.degradation.estimate(degraded)
+        image = degraded if same else self.degradation.estimate(degraded)
+        top, left = self.degradation.margin
+        return F.pad(image, (left, 0, top, 0), "reflect") if top or left else image
 
     def baseline(self, degraded: Tensor) -> Tensor:
         """What the restored image is to beat [B, C, H*scale, W*scale]."""
@@ -94,20 +97,25 @@ class RestorationModule(lightning.LightningModule):
     def forward(self, degraded: Tensor) -> Tensor:
         """Restored image [B, C, H*scale, W*scale] of a degraded one [B, C', H, W]; values may lie outside [0, 1]."""
         image = self.network_input(degraded)
-        return self_ensemble(self.network, image) if self.self_ensemble else self.network(image)
+        return self._cut(self_ensemble(self.network, image) if self.self_ensemble else self.network(image))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch of (degraded, clean) patches."""
         degraded, clean = batch
         assert self.loss is not None, "a module without a loss is not trained"
         k = self.draw_k(self.global_step)
-        loss = self.loss(self.network(self.network_input(degraded), k), clean)
+        loss = self.loss(self._cut(self.network(self.network_input(degraded), k)), clean)
         # Named so, Lightning takes it for the step of all metrics. Its own count is off in a run that is prolonged.
         self.log("step", float(self.global_step))
         self.log("train/loss", loss, prog_bar=True, sync_dist=True)
         if k is not None:
             self.log("train/k", float(k))
         return loss
+
+    def _cut(self, restored: Tensor) -> Tensor:
+        """Restored image without the margin of the network's input."""
+        top, left = (side * self.network.scale for side in self.degradation.margin)
+        return restored[..., top:, left:]
 
     def draw_k(self, step: int) -> int | None:
         """Neighbours in this training step: the same on every device, and after a resume. None without Key-Graphs."""
