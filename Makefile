@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup fmt check test test-fast golden schema architecture test-slurm demo clean
+.PHONY: help setup fmt check test test-fast golden schema architecture test-slurm fuzz demo clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -50,6 +50,11 @@ test-slurm: setup  ## Run sweeps on a real SLURM that is started for the tests: 
 		{ echo "error: there is no $$each: apt-get install --no-install-recommends slurm-wlm munge" >&2; exit 2; }; done
 	$(BIN)/python -m pytest -m slurm tests/slurm
 
+FUZZ_MINUTES ?= 30
+fuzz: setup  ## Look for input that breaks a command for FUZZ_MINUTES=30: configurations, arguments, images, checkpoints
+	end=$$(($$(date +%s) + 60 * $(FUZZ_MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
+		FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest tests/fuzz --quiet --timeout 0 --hypothesis-seed=$$(date +%s) || exit 1; done
+
 RUN := outputs/denoise/demo
 demo: setup  ## Train a small model on real photographs, test it, restore with it: about 5 minutes on 2 cores
 	$(BIN)/python -m kgt_lightning.train experiment=demo run=demo resume=true
@@ -61,4 +66,4 @@ demo: setup  ## Train a small model on real photographs, test it, restore with i
 	@echo "Restore your own photographs:            $(BIN)/python -m kgt_lightning.restore checkpoint=$(RUN)/checkpoints/best.ckpt input=<file or folder> output=<folder>"
 
 clean:  ## Remove the environment, caches and outputs
-	rm -rf $(VENV) outputs multirun .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) outputs multirun .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
