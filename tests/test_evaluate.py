@@ -69,7 +69,7 @@ def test_several_checkpoints_and_settings_are_tested_for_the_report(run_command,
 
 def test_the_environment_names_the_folder(run_command, trained, photo_root, tmp_path, monkeypatch):
     monkeypatch.setenv("KGT_DATA", str(photo_root))
-    code, _, errors = run_command(evaluate.main, f"checkpoint={trained}", "task=denoise")
+    code, _, errors = run_command(evaluate.main, f"model={trained}", "task=denoise")  # checkpoint= in another word
     assert code == 0, errors
     assert results(tmp_path)["means"]["CBSD68 sigma=25"]["images"] == 3
 

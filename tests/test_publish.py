@@ -10,6 +10,7 @@ import torch
 import kgt_lightning
 from kgt_lightning import models
 from kgt_lightning.publish import publish
+from kgt_lightning.runs.card import as_markdown
 from kgt_lightning.runs.checkpoint import load_checkpoint
 
 
@@ -41,7 +42,10 @@ def test_a_run_becomes_a_model_with_a_card(trained, evaluated, photo_root, tmp_p
     assert (score["set"], score["psnr"], score["published"]["DnCNN"]) == ("CBSD68 sigma=25", 21.0, 31.24)
     assert all(value >= 0 for value in card["measures"].values())
     assert len(card["measures"]) == 7
+    assert (card["experimental"], card["degraded_channels"], card["tile"] % card["multiple"]) == (False, 3, 0)
     text = markdown.read_text()
+    assert "xperimental" not in text
+    assert "**Experimental**" in as_markdown(card | {"experimental": True})
     assert "| CBSD68 sigma=25 | 3 | 20.50 | 21.00 | DnCNN 31.24" in text
     assert "| CBSD68 sigma=0 | 3 | clean | 45.00 |" in text
     assert "test images in the training data: none" in text
@@ -50,7 +54,7 @@ def test_a_run_becomes_a_model_with_a_card(trained, evaluated, photo_root, tmp_p
 
 def test_a_model_of_the_package_is_used_by_its_name(trained, evaluated, photo_root, tmp_path, monkeypatch):
     publish(trained.parents[1], "denoise", [evaluated], root=photo_root, folder=tmp_path)
-    monkeypatch.setattr(models, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(models, "FOLDER", tmp_path)
     image = torch.rand(2, 3, 30, 21, generator=torch.Generator().manual_seed(0))
     model = kgt_lightning.pretrained("denoise")
     with torch.no_grad():

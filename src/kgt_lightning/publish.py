@@ -6,6 +6,7 @@ python -m kgt_lightning.publish outputs/denoise/run denoise outputs/evaluate/cbs
 import argparse
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from kgt_lightning.analysis.harmless import measure_harm
 from kgt_lightning.analysis.seams import measure_seams
 from kgt_lightning.data.audit.leak import leaks
 from kgt_lightning.data.catalogue import find, members, read_catalogue
-from kgt_lightning.models import model_file
+from kgt_lightning.models import FOLDER
 from kgt_lightning.runs.card import as_markdown, make_card
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.runs.run import read_state
@@ -61,8 +62,7 @@ def publish(run: Path, name: str, evaluations: Sequence[Path], *, root: Path, fo
         name,
         record=record,
         steps=checkpoint.step,
-        scale=module.network.scale,
-        weights={"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()},
+        weights={"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **_sizes(module)},
         data=_trained_on(config["data"]["train"], root),
         leaks=_leaks(config["data"], tested, root),
         results=results,
@@ -109,6 +109,18 @@ def _leaks(data: dict[str, Any], tested: Sequence[str], root: Path) -> list[str]
     return [f"{each.test.relative_to(root)} is {each.train.relative_to(root)}" for each in leaks(kept, test)]
 
 
+def _sizes(module: RestorationModule) -> dict[str, Any]:
+    """What a program has to know to give the module its images."""
+    multiple = math.lcm(module.network.backbone.multiple, module.grid)
+    return {
+        "scale": module.network.scale,
+        "degraded_channels": module.degraded_channels,
+        "multiple": multiple,
+        "tile": max(256 - 256 % multiple, multiple),
+        "range": [0.0, 1.0],
+    }
+
+
 def _measures(module: RestorationModule, channels: int) -> dict[str, float]:
     """Patterns and harm, of models whose image keeps its size."""
     if module.network.scale != 1 or module.degraded_channels != channels:
@@ -137,7 +149,7 @@ def main() -> None:
     given = parser().parse_args()
     torch.manual_seed(0)
     try:
-        folder = given.output or model_file(given.name).parent
+        folder = given.output or FOLDER
         written = publish(given.run, given.name, given.evaluations, root=given.root.resolve(), folder=folder)
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201

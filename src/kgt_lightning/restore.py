@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -15,11 +16,11 @@ from torch import Tensor
 
 from kgt_lightning.config.command import command
 from kgt_lightning.images.color import gray
-from kgt_lightning.images.files import read_image, write_image
+from kgt_lightning.images.files import read_image, read_shape, write_image
 from kgt_lightning.images.formats import FORMATS, list_images
 from kgt_lightning.images.tiling import restore_tiled, tile_starts
 from kgt_lightning.model.padding import pad_to_multiple
-from kgt_lightning.models import NAMES
+from kgt_lightning.models import NAMES, choose_model, model_info
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.training.module import RestorationModule
 
@@ -103,18 +104,16 @@ def targets(source: Path, folder: Path, *, overwrite: bool) -> dict[Path, Path]:
 def main(config: DictConfig) -> None:
     pairs = targets(Path(config.input).expanduser(), Path(config.output).expanduser(), overwrite=config.overwrite)
     tile_starts(1, config.tile, config.overlap)
-    checkpoint = load_checkpoint(choose_checkpoint(config.checkpoint, config.task.name), trust=config.trust)
-    checkpoint.change({"module": {"self_ensemble": config.self_ensemble}})
-    checkpoint.change({section: config[section] for section in SECTIONS})
-    module = checkpoint.module().to(pick_device(config.device))
-    multiple = math.lcm(module.network.backbone.multiple, module.grid)
-    tile, overlap = aligned(config.tile, config.overlap, multiple=multiple)
-    if (tile, overlap) != (config.tile, config.overlap):
-        log.info("tile=%d and overlap=%d: whole windows of this model", tile, overlap)
+    # Of the package's own models one for gray, one for colour images; of checkpoints the same for both.
+    names = {channels: choose_checkpoint(config, channels=channels) for channels in (1, 3)}
+    load = cache(partial(load_restorer, config))
+    if names[1] == names[3]:
+        load(names[3])  # what is wrong with it is no fault of an image
     failed = []
     for number, (path, target) in enumerate(pairs.items(), 1):
         started = time.perf_counter()
         try:
+            module, tile, overlap = load(names[read_shape(path)[0]])
             restore_file(module, path, target, tile=tile, overlap=overlap)
         except (ValueError, OSError) as error:  # the other images are worth going on for
             failed.append(str(error))
@@ -125,24 +124,38 @@ def main(config: DictConfig) -> None:
         raise ValueError(f"{len(failed)} of {len(pairs)} images could not be restored, the first: {failed[0]}")
 
 
-def choose_checkpoint(checkpoint: str | None, task: str | None) -> str:
-    """The checkpoint that was named, or else the model that the package brings for the task, which the log then says.
+def choose_checkpoint(config: DictConfig, *, channels: int) -> str:
+    """The checkpoint that was named, or else the model that the package brings for the task and so many channels.
 
     Raises:
-        ValueError: if neither is given, or both, or the package brings no model for the task.
+        ValueError: if neither is given, or both, or the package brings no such model.
 
     """
+    checkpoint, task = config.checkpoint, config.task.name
     if checkpoint is not None and task is not None:
         raise ValueError(f"checkpoint={checkpoint} knows its task: leave task={task} out")
     if checkpoint is not None:
-        return checkpoint
-    ours = ", ".join(NAMES)
+        return str(checkpoint)
+    models = [model_info(name) for name in NAMES]
     if task is None:
+        ours = ", ".join(dict.fromkeys(model.task for model in models))
         raise ValueError(f"checkpoint is not given: add checkpoint=<file>, or task=<one of {ours}> for a model of ours")
-    if task not in NAMES:
-        raise ValueError(f"task={task}: the package brings no model for it, only for {ours}: add checkpoint=<file>")
-    log.info("restoring with the model %s that the package brings", task)
-    return task
+    return choose_model(models, task=task, scale=config.degradation.get("scale"), channels=channels).name
+
+
+def load_restorer(config: DictConfig, name: str) -> tuple[RestorationModule, int, int]:
+    """Module of a checkpoint, changed as configured and on its device; tile and overlap for it."""
+    checkpoint = load_checkpoint(name, trust=config.trust)
+    if config.checkpoint is None:
+        log.info("restoring with the model %s that the package brings", name)
+    checkpoint.change({"module": {"self_ensemble": config.self_ensemble}})
+    checkpoint.change({section: config[section] for section in SECTIONS})
+    module = checkpoint.module().to(pick_device(config.device))
+    multiple = math.lcm(module.network.backbone.multiple, module.grid)
+    tile, overlap = aligned(config.tile, config.overlap, multiple=multiple)
+    if (tile, overlap) != (config.tile, config.overlap):
+        log.info("tile=%d and overlap=%d: whole windows of this model", tile, overlap)
+    return module, tile, overlap
 
 
 def restore_file(module: RestorationModule, path: Path, target: Path, *, tile: int, overlap: int) -> None:

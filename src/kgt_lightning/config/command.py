@@ -96,7 +96,7 @@ def command(
     Args:
         config_name: the file.
         sections: parts of a checkpoint's configuration that arguments such as model.k=64 may change; the file leaves
-            them empty, so that main has to check the keys.
+            them empty, so that main has to check the keys. model=denoise says the same as checkpoint=denoise.
         names: groups of conf/ that this command does not compose: task=sr is the value of ``task.name`` in its file.
 
     """
@@ -185,6 +185,8 @@ def _no_advertisement(record: logging.LogRecord) -> bool:
 def _rewritten(argument: str, sections: Sequence[str], names: Sequence[str]) -> str:
     """The argument as Hydra needs it: as a new key if it lies in one of the sections, as a value if it is a name."""
     key, equals, value = argument.partition("=")
+    if key == "model" and key in sections:
+        return f"checkpoint={value}"
     if key in names:
         return f"{key}.name{equals}{value}"
     return f"+{argument}" if key.partition(".")[0] in sections and "." in key else argument

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from kgt_lightning.metrics.published import published
+from kgt_lightning.models import FOLDER
 
-ABOUT = Path(__file__).parents[1] / "models" / "about.yaml"
+ABOUT = FOLDER / "about.yaml"
 
 
 def make_card(
@@ -17,7 +17,6 @@ def make_card(
     *,
     record: Mapping[str, Any],
     steps: int,
-    scale: int,
     weights: Mapping[str, Any],
     data: Sequence[Mapping[str, Any]],
     leaks: Sequence[str],
@@ -30,8 +29,7 @@ def make_card(
         name: of the model; ``about.yaml`` holds its title, use and limits.
         record: run.json of the training.
         steps: that the weights were trained for.
-        scale: how many times larger the restored image is.
-        weights: what is known of the file: ``bytes`` and ``sha256``.
+        weights: what is known of the file and the module: those fields of :class:`ModelInfo` that no record holds.
         data: for each set that was trained on its name, number of images and licence.
         leaks: test images that are among the training images, in words.
         results: results.json of each evaluation of these weights.
@@ -50,11 +48,11 @@ def make_card(
     shaping = [each for each in record["overrides"] if not each.startswith(PLACES)]
     return {
         "name": name,
+        "experimental": False,
         **about[name],
         "task": record["task"],
         "version": record["version"],
         "channels": config["data"]["channels"],
-        "scale": scale,
         "parameters": record["parameters"],
         "flops_256": record["flops"],
         **weights,
@@ -93,6 +91,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
     lines = [
         f"# {card['name']}: {card['title']}",
         "",
+        *["**Experimental**: better than its input in the tests below, none to rely on.", ""] * card["experimental"],
         card["use"],
         "",
         f"{card['parameters'] / 1e6:.2f} million parameters, {card['flops_256'] / 256**2 / 1e3:.0f} thousand operations"

@@ -1,5 +1,6 @@
 """From a checkpoint back to a module: weights only, and none but classes that are trusted."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.models import NAMES as MODEL_NAMES
-from kgt_lightning.models import model_file
+from kgt_lightning.models import model_file, model_info
 from kgt_lightning.runs.trust import PACKAGE, check_target, check_trust
 from kgt_lightning.runs.upgrade import upgrade
 from kgt_lightning.runs.weights import read_weights
 from kgt_lightning.training.module import RestorationModule
+
+log = logging.getLogger(__name__)
 
 INSTANTIATED = ("model", "degradation", "module", "data")
 """Sections of the configuration that objects are made from."""
@@ -145,7 +148,11 @@ def read_checkpoint(path: str | Path, *, key: str = "checkpoint") -> Checkpoint:
         ValueError: if the file is missing, damaged, or carries no configuration that is resolved.
 
     """
-    path = model_file(str(path)) if str(path) in MODEL_NAMES else Path(path).expanduser()
+    if (name := str(path)) in MODEL_NAMES:
+        path = model_file(name)
+        if model_info(name).experimental:
+            log.warning("%s is experimental: better than its input in its tests, none to rely on", name)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise ValueError(
             f"{key}={path} does not exist: name a .ckpt file, as below outputs/<task>/<run>/checkpoints, or one of the"

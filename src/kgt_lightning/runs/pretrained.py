@@ -1,39 +1,12 @@
 """Models that the package brings, as plain modules."""
 
 import hashlib
-import math
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-import kgt_lightning
-from kgt_lightning.models import model_file
+from kgt_lightning.models import ModelInfo, model_file, model_info
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.training.module import RestorationModule
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelInfo:
-    """What a program has to know to use a model."""
-
-    name: str
-    task: str
-    scale: int
-    """How many times larger the restored image is."""
-    channels: int
-    """Of the restored images."""
-    degraded_channels: int
-    multiple: int
-    """Sides are padded to multiples of this inside; tiles of such sides are restored as parts of the whole."""
-    tile: int
-    """Side of tiles in pixels that bounds the memory."""
-    range: tuple[float, float]
-    """Of the values of images."""
-    parameters: int
-    version: str
-    """Of the package."""
-    sha256: str
-    """Of the file of weights."""
 
 
 class Pretrained(nn.Module):
@@ -63,25 +36,10 @@ def pretrained(name: str) -> Pretrained:
     """The model of this name, ready to use.
 
     Raises:
-        ValueError: if the package brings no such model, or its file is damaged.
+        ValueError: if the package brings no such model, or its file is not the one of its card.
 
     """
-    file = model_file(name)
-    checkpoint = load_checkpoint(file)
-    module = checkpoint.module()
-    backbone = module.network.backbone
-    multiple = math.lcm(backbone.multiple, module.grid)
-    info = ModelInfo(
-        name=name,
-        task=checkpoint.config.task,
-        scale=module.network.scale,
-        channels=backbone.channels,
-        degraded_channels=module.degraded_channels,
-        multiple=multiple,
-        tile=max(256 - 256 % multiple, multiple),
-        range=(0.0, 1.0),
-        parameters=sum(each.numel() for each in module.parameters()),
-        version=kgt_lightning.__version__,
-        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-    )
-    return Pretrained(restorer=module, info=info)
+    info, file = model_info(name), model_file(name)
+    if hashlib.sha256(file.read_bytes()).hexdigest() != info.sha256:
+        raise ValueError(f"{file} is not the file of its card: it is damaged, install the package anew")
+    return Pretrained(restorer=load_checkpoint(name).module(), info=info)
