@@ -48,8 +48,8 @@ def test_noise_is_removed_from_a_photograph_it_has_not_seen(name, photo, sigma):
 
 
 def test_a_clean_photograph_comes_back_nearly_unchanged(name, photo, card):
-    if name == "demosaic":
-        return  # it takes mosaics
+    if name == "demosaic" or name.startswith("sr"):
+        return  # it takes mosaics, or enlarges
     with torch.no_grad():
         restored = kgt_lightning.pretrained(name)(photo)
     assert psnr(restored, photo) > {"denoise": 45}.get(name, 40)
