@@ -157,7 +157,9 @@ class Evil:
 def test_code_in_a_checkpoint_is_not_run(trained, tmp_path):
     content = torch.load(trained, weights_only=True)
     torch.save({**content, "extra": Evil(str(tmp_path / "made"))}, tmp_path / "evil.ckpt")
-    with pytest.raises(ValueError, match=r"evil\.ckpt cannot be read"):
+    with pytest.raises(
+        ValueError, match=r"evil\.ckpt names posix\.mkdir, and of a file nothing but tensors.*is loaded"
+    ):
         load_checkpoint(tmp_path / "evil.ckpt")
     assert not (tmp_path / "made").exists()
 
@@ -179,5 +181,7 @@ def test_a_checkpoint_of_another_program_is_named(tmp_path, content):
 def test_weights_that_do_not_fit_are_named(trained):
     checkpoint = load_checkpoint(trained)
     checkpoint.change({"model": {"width": 16}})
-    with pytest.raises(ValueError, match=r"weights do not fit the settings.*size mismatch"):
+    with pytest.raises(
+        ValueError, match=r"do not fit the settings.*has shape \[8, .* in the file and shape \[16, .* in the model"
+    ):
         checkpoint.module()

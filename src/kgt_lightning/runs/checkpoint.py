@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.models import NAMES as MODEL_NAMES
 from kgt_lightning.models import model_file, model_info
-from kgt_lightning.runs.trust import PACKAGE, check_target, check_trust
+from kgt_lightning.runs.checkpoint_file import first_difference, read_content
+from kgt_lightning.runs.trust import check_target, check_trust
 from kgt_lightning.runs.upgrade import upgrade
-from kgt_lightning.runs.weights import read_weights
 from kgt_lightning.training.module import RestorationModule
 
 log = logging.getLogger(__name__)
@@ -101,15 +100,14 @@ class Checkpoint:
 
         """
         module: RestorationModule = instantiate(self.config.module)
-        try:
-            # a loss may have weights of its own
-            module.load_state_dict({name: value for name, value in self.state.items() if not name.startswith("loss.")})
-        except RuntimeError as error:
-            first = next((line.strip() for line in str(error).splitlines()[1:]), str(error))
+        # a loss may have weights of its own
+        state = {name: value for name, value in self.state.items() if not name.startswith("loss.")}
+        if difference := first_difference(state, module.state_dict()):
             raise ValueError(
                 f"checkpoint={self.path}: the weights do not fit the settings, leave those that shape them as they were"
-                f" ({first})"
-            ) from error
+                f" ({difference})"
+            )
+        module.load_state_dict(state)
         return module.eval()
 
 
@@ -158,22 +156,8 @@ def read_checkpoint(path: str | Path, *, key: str = "checkpoint") -> Checkpoint:
             f"{key}={path} does not exist: name a .ckpt file, as below outputs/<task>/<run>/checkpoints, or one of the"
             f" package's own models: {', '.join(MODEL_NAMES)}"
         )
-    try:
-        if path.suffix == ".safetensors":
-            content = read_weights(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    # of other files the unpickler raises nearly anything
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{key}={path} cannot be read, it is damaged or no checkpoint ({reason})") from error
-    config = content.get("config") if isinstance(content, dict) else None
-    if (
-        not isinstance(config, dict)
-        or not {"task", "model", "module", "data"} <= config.keys()
-        or not {"state_dict", "global_step"} <= content.keys()
-    ):
-        raise ValueError(f"{key}={path} carries no configuration: it was not written by {PACKAGE}.train")
+    content = read_content(path, where=f"{key}={path}")
+    config = content["config"]
     config = upgrade({name: _with_new_names(value) for name, value in config.items()})
     if "degradation" not in config:
         raise ValueError(f"{key}={path} carries no degradation: its task is of an earlier version that is not known")
