@@ -12,60 +12,19 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
 from kgt_lightning.config.command import command
-from kgt_lightning.images.color import gray
 from kgt_lightning.images.files import read_image, read_shape, write_image
 from kgt_lightning.images.formats import FORMATS, list_images
-from kgt_lightning.images.tiling import restore_tiled, tile_starts
-from kgt_lightning.model.padding import pad_to_multiple
+from kgt_lightning.images.tiling import tile_starts
 from kgt_lightning.models import NAMES, choose_model, model_info
+from kgt_lightning.restoring.picture import aligned, restore
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.training.module import RestorationModule
 
 SECTIONS = ("degradation", "model", "module")
 
 log = logging.getLogger(__name__)
-
-
-def restore(module: RestorationModule, image: Tensor, *, tile: int, overlap: int) -> Tensor:
-    """Restored image [C, H*scale, W*scale] on the CPU of an image [C, H, W] in [0, 1], C = 1 or 3, tile by tile.
-
-    A gray image goes through a colour model as three equal channels; a colour image goes through a gray model channel
-    by channel.
-
-    Raises:
-        ValueError: if the image has colours where the module restores them.
-
-    """
-    channels, scale = module.degraded_channels, module.network.scale
-    if channels != module.network.backbone.channels and len(image) != channels:
-        raise ValueError(f"the image has {len(image)} channels, this model restores images of {channels}: convert it")
-    batch = pad_to_multiple(image[None], module.grid)
-    if len(image) < channels:
-        batch = batch.expand(-1, 3, -1, -1)
-    elif len(image) > channels:
-        batch = batch.transpose(0, 1)
-
-    def forward(part: Tensor) -> Tensor:
-        return module(part.to(module.device)).float().cpu()
-
-    restored = restore_tiled(forward, batch, tile=tile, overlap=overlap, scale=scale)
-    restored = restored[..., : image.shape[-2] * scale, : image.shape[-1] * scale]
-    if len(image) < channels:
-        return gray(restored)[0]
-    return restored[:, 0] if len(image) > channels else restored[0]
-
-
-def aligned(tile: int, overlap: int, *, multiple: int) -> tuple[int, int]:
-    """Tile and overlap for a model that pads to a multiple: nothing is padded, and windows lie as in the whole image.
-
-    The tile is cut down to a multiple, but not below one; the overlap is made up to one where that leaves a tile.
-    """
-    tile = max(tile - tile % multiple, multiple)
-    wider = overlap + -overlap % multiple
-    return tile, wider if wider < tile else min(overlap, tile // 2)
 
 
 def targets(source: Path, folder: Path, *, overwrite: bool) -> dict[Path, Path]:

@@ -14,7 +14,7 @@ from kgt_lightning.degradations.bayer import PATTERNS, BayerMosaic, malvar, mosa
 from kgt_lightning.images.color import modcrop, to_uint8
 from kgt_lightning.images.files import Picture, read_image, write_image
 from kgt_lightning.metrics.psnr_ssim import psnr
-from kgt_lightning.restore import restore
+from kgt_lightning.restoring.picture import restore
 from kgt_lightning.train import train
 
 SIZES = [(3, 3), (3, 8), (5, 4), (16, 16), (17, 31)]

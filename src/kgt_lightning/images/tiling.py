@@ -1,8 +1,8 @@
 """Restoring large images tile by tile."""
 
 import math
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -26,6 +26,25 @@ def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
     return [*range(0, length - tile, tile - overlap), length - tile]
 
 
+class TileDone(NamedTuple):
+    """One more tile of an image is restored."""
+
+    number: int
+    """Of this tile, from 1."""
+    total: int
+    """Tiles of the image."""
+    top: int
+    """Of the tile in the restored image, in pixels."""
+    left: int
+    tile: Tensor
+    """[B, C, tile height, tile width] as `forward` returned it, not yet blended."""
+    first_row: int
+    """Of `rows` in the restored image."""
+    rows: Tensor | None
+    """[B, C, height, W * scale], blended: rows that are finished with this tile, if any; a view, valid until the next
+    tile."""
+
+
 @torch.no_grad()
 def restore_tiled(
     forward: Callable[[Tensor], Tensor],
@@ -38,10 +57,33 @@ def restore_tiled(
 ) -> Tensor:
     """Restored image [B, C, H * scale, W * scale] from what `forward` makes of overlapping tiles of [B, C, H, W].
 
+    As `tiles`, whose rows it puts together.
+    """
+    restored = torch.empty(0)
+    for done in tiles(forward, image, tile=tile, overlap=overlap, scale=scale, blend=blend):
+        if done.rows is not None:
+            if restored.numel() == 0:
+                size = (*done.rows.shape[:2], image.shape[-2] * scale, image.shape[-1] * scale)
+                restored = done.rows.new_empty(size)
+            restored[..., done.first_row : done.first_row + done.rows.shape[-2], :] = done.rows
+    return restored
+
+
+def tiles(
+    forward: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    tile: int,
+    overlap: int,
+    scale: int = 1,
+    blend: Blend = "smooth",
+) -> Iterator[TileDone]:
+    """What `forward` makes of overlapping tiles of an image [B, C, H, W], one by one, and the rows that are finished.
+
     `forward` gets tiles of tile x tile pixels, or as large as the image where that is smaller, and may return them on
     another device. Blend "smooth" fades neighbours into each other by raised-cosine ramps over what they share, so that
     no seam is seen; "mean" averages them with equal weights, as SwinIR and GRL do. Where tiles agree, the result is
-    theirs to the bit. Besides image and result, memory holds one tile and one row of tiles. No gradient.
+    theirs to the bit. Besides the image, memory holds one tile and two rows of tiles. No gradient.
 
     Raises:
         ValueError: as `tile_starts`, an unknown blend, or a `forward` that returns another size.
@@ -52,32 +94,42 @@ def restore_tiled(
     if image.ndim != 4 or scale < 1:
         raise ValueError(f"image {tuple(image.shape)} must be [B, C, H, W] and scale={scale} at least 1")
     height, width = image.shape[-2:]
-    rows, columns = (_shares(side, tile=tile, overlap=overlap, scale=scale, blend=blend) for side in (height, width))
-    restored = band = torch.empty(0)
-    for top, share_of_row in rows:
+    lines, columns = (_shares(side, tile=tile, overlap=overlap, scale=scale, blend=blend) for side in (height, width))
+    number, before = 0, 0
+    # of the row of tiles that is worked on: what rows of tiles so far make together, and this row alone
+    rows = band = torch.empty(0)
+    for line, (top, share_of_line) in enumerate(lines):
         bottom = min(top + tile, height)
         band.zero_()  # a NaN left by the row before would survive even a share of 1
-        for left, share in columns:
+        for column, (left, share) in enumerate(columns):
             right = min(left + tile, width)
-            result = forward(image[..., top:bottom, left:right])
+            with torch.no_grad():
+                result = forward(image[..., top:bottom, left:right])
             expected = ((bottom - top) * scale, (right - left) * scale)
             if result.ndim != 4 or result.shape[-2:] != expected:
                 raise ValueError(
                     f"forward returned {tuple(result.shape)} for a tile of {bottom - top} x {right - left} pixels: "
                     f"scale={scale} needs [B, C, {expected[0]}, {expected[1]}]"
                 )
-            if restored.numel() == 0:
+            if rows.numel() == 0:
                 # half precision would show the ramps as steps
                 dtype = torch.promote_types(torch.promote_types(image.dtype, result.dtype), torch.float32)
-                size = (*result.shape[:2], height * scale, width * scale)
-                restored = torch.zeros(size, dtype=dtype, device=image.device)
-                band = torch.zeros_like(restored[..., : expected[0], :])
+                rows = torch.zeros((*result.shape[:2], expected[0], width * scale), dtype=dtype, device=image.device)
+                band = torch.zeros_like(rows)
             # lerp keeps equal values as they are, to the bit; weighted sums do not
             part = band[..., left * scale : right * scale]
             part.lerp_(result.to(part), share.to(part))
-        part = restored[..., top * scale : bottom * scale, :]
-        part.lerp_(band, share_of_row.to(part)[:, None])
-    return restored
+            finished = None
+            if column == len(columns) - 1:
+                kept = (top - before) * scale
+                rows = torch.cat([rows[..., kept:, :], torch.zeros_like(rows[..., :kept, :])], -2) if kept else rows
+                rows.lerp_(band, share_of_line.to(rows)[:, None])
+                last = line == len(lines) - 1
+                finished = rows if last else rows[..., : (lines[line + 1][0] - top) * scale, :]
+                before = top
+            number += 1
+            total = len(lines) * len(columns)
+            yield TileDone(number, total, top * scale, left * scale, result, top * scale, finished)
 
 
 def _shares(length: int, *, tile: int, overlap: int, scale: int, blend: Blend) -> list[tuple[int, Tensor]]:
