@@ -30,6 +30,7 @@ from kgt_lightning.sweeps.plugins import register_plugins
 from kgt_lightning.sweeps.ranks import run_in_ranks
 from kgt_lightning.training.callbacks import ConfigInCheckpoint
 from kgt_lightning.training.checkpointing import ValidateEnd
+from kgt_lightning.training.divergence import StopAtDivergence
 from kgt_lightning.training.module import RestorationModule
 from kgt_lightning.training.pruning import why_pruned
 from kgt_lightning.training.strategies import check_strategy, load_weights
@@ -114,6 +115,10 @@ def check_settings(config: DictConfig) -> None:
             raise ValueError(
                 f"trainer.{key}={value} must be a whole number of at least 1: training is counted in steps"
             )
+    if (epochs := config.trainer.get("max_epochs")) not in (None, -1):
+        raise ValueError(f"trainer.max_epochs={epochs}: training is counted in steps, leave it out: trainer.max_steps")
+    if not config.callbacks.get("checkpoint"):
+        raise ValueError("callbacks.checkpoint=null: the best checkpoint is what is tested at the end: leave it there")
     if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
         raise ValueError(f"seed={config.seed} must be a whole number in 0..{2**32 - 1}")
     if not isinstance(config.resume, bool):
@@ -131,7 +136,7 @@ def make_trainer(config: DictConfig, resolved: dict[str, Any]) -> lightning.Trai
     configured = [instantiate(section) for section in config.callbacks.values() if section]
     return instantiate(
         config.trainer,
-        callbacks=[ConfigInCheckpoint(resolved), ValidateEnd(), *configured],
+        callbacks=[ConfigInCheckpoint(resolved), StopAtDivergence(), ValidateEnd(), *configured],
         logger=[instantiate(section) for section in config.logger.values() if section],
         # Under SLURM Lightning begins with any hpc_ckpt_*.ckpt that lies here: the folder must be that of no other run.
         default_root_dir=config.run_dir,

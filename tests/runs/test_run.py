@@ -1,7 +1,10 @@
 """run.json says what was run and how it ended, whatever that was, and what is left to do."""
 
+import errno
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,7 +12,17 @@ from hydra.errors import InstantiationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from kgt_lightning.runs.run import Run, config_key, how_it_ended, is_finished, read_score, read_state, write_state
+from kgt_lightning.runs.run import (
+    FAILED,
+    FINISHED,
+    Run,
+    config_key,
+    how_it_ended,
+    is_finished,
+    read_score,
+    read_state,
+    write_state,
+)
 from kgt_lightning.system import hardware as machine
 from kgt_lightning.train import train
 
@@ -168,3 +181,38 @@ def test_an_error_without_words_is_named_by_its_type():
 def test_without_a_checkout_there_is_no_commit(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "machine.py"))
     assert machine.commit() is None
+
+
+def test_of_two_runs_in_one_folder_the_second_is_refused(tiny, tmp_path):
+    """Also when both begin before either has written anything."""
+    run = Run(tiny(tmp_path), tmp_path, overrides=[])
+    other = (
+        "import sys; from pathlib import Path; from kgt_lightning.system.files import alone_in\n"
+        "with alone_in(Path(sys.argv[1])) as alone: print(alone, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", other, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "True\n"
+        with pytest.raises(ValueError, match="is in use: another process is making this run"), run.recording():
+            raise AssertionError("it began")
+        run.settle(FAILED, "refused")
+        assert run.state == {}
+        process.kill()
+    with run.recording():
+        pass
+    assert run.state["status"] == FINISHED
+
+
+def test_a_full_disk_is_named_and_does_not_leave_the_run_running(tiny, tmp_path, monkeypatch):
+    run = Run(tiny(tmp_path), tmp_path, overrides=[])
+
+    def full(file, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    with pytest.raises(OSError, match="No space"), run.recording():
+        run.start(device=torch.device("cpu"), devices=1)
+        monkeypatch.setattr("kgt_lightning.runs.run.write_atomic", full)
+        full(tmp_path / "last.ckpt", "")
+    assert run.state["status"] == FAILED
+    assert run.state["error"].startswith(f"{tmp_path}/last.ckpt cannot be written, the disk is full")

@@ -4,7 +4,9 @@ import inspect
 import logging
 import operator
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,7 +61,23 @@ def run_name(resume: bool, folder: str) -> str:
 
 def sweep_name(name: str | None) -> str:
     """The name, or the present time."""
-    return name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return datetime.now().strftime("%Y-%m-%d_%H-%M-%S") if name is None else folder_name("sweep", name)
+
+
+def folder_name(key: str, name: str | None) -> str:
+    """The name of a folder below outputs/.
+
+    Raises:
+        ValueError: if it would lead elsewhere.
+
+    """
+    path = Path(str(name))
+    if name in (None, "") or path.is_absolute() or {".", ".."} & {str(path), *path.parts}:
+        raise ValueError(
+            f"{key}={name} is no name of a folder below outputs: give one such as {key}=first; another place is named"
+            f" with hydra.{key}.dir=<folder>"
+        )
+    return str(name)
 
 
 def chosen(group: str) -> str | None:
@@ -76,6 +94,7 @@ OmegaConf.register_new_resolver("gpus", gpus, replace=True)
 OmegaConf.register_new_resolver("chosen", chosen, replace=True)
 # The cache keeps the answer the same for the whole process.
 OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)
 # Some sizes follow from others, and YAML has no arithmetic.
 OmegaConf.register_new_resolver("times", operator.mul, replace=True)
@@ -133,7 +152,7 @@ def command(
             if FULL_ERROR:
                 return started()
             # Hydra raises what it would otherwise print over several lines.
-            with _full_error("1"):
+            with _full_error("1"), _ended_by_interrupt():
                 try:
                     return started()
                 except MissingMandatoryValue as error:
@@ -162,6 +181,24 @@ def _full_error(value: str | None) -> Iterator[None]:
         os.environ.pop("HYDRA_FULL_ERROR", None)
         if before is not None:
             os.environ["HYDRA_FULL_ERROR"] = before
+
+
+@contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
+    """Ctrl+C ends the command in one line with exit code 130; a training listens by itself, and saves first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: Any) -> NoReturn:
+        print("\ninterrupted: what is finished stays", file=sys.stderr)  # noqa: T201
+        raise SystemExit(128 + signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _log_traceback(error: Exception) -> None:

@@ -13,6 +13,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
+from kgt_lightning.system.files import FULL
+
 
 def is_user_error(error: BaseException) -> bool:
     """Whether an error is put down to the user; any other is our own and keeps its traceback."""
@@ -31,6 +33,11 @@ def one_line(error: BaseException) -> str:
             return f"a value is of the wrong type: {_joined(error)}"
         if is_user_error(cause):
             return one_line(cause)
+    if isinstance(error, OSError) and error.errno in FULL:
+        return (
+            f"{error.filename or Path.cwd()} cannot be written, the disk is full ({error.strerror}): free some space,"
+            " or write to another folder with hydra.run.dir=<folder>, of restore with output=<folder>"
+        )
     if isinstance(error, MissingMandatoryValue) and error.full_key:
         return f"{error.full_key} is not given: add {error.full_key}=<value>"
     if isinstance(error, InterpolationResolutionError):

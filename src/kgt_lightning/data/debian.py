@@ -3,7 +3,6 @@
 Most photographs are JPEG files; averaged over squares of 2 to 4 pixels they are clean enough to train on.
 """
 
-import hashlib
 import io
 import json
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from kgt_lightning.system.files import write_atomic
+from kgt_lightning.system.files import sha256, write_atomic
 from kgt_lightning.system.tables import write_csv
 
 LIST = Path(__file__).with_name("debian_photos.json")
@@ -46,10 +45,9 @@ class PackagedFile:
         file = unpacked / self.path
         if not file.is_file():
             raise ValueError(f"{what} lacks {self.path}: it is another package of this name")
-        content = file.read_bytes()
-        if (found := hashlib.sha256(content).hexdigest()) != self.sha256:
+        if (found := sha256(file)) != self.sha256:
             raise ValueError(f"{what} holds another {self.path} than was listed: its SHA-256 is {found}")
-        return content
+        return file.read_bytes()
 
 
 NOISE = PackagedFile(

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from kgt_lightning.config.extras import require
 from kgt_lightning.config.keys import NOT_NAMING, lies_in
 from kgt_lightning.runs.curves import LOG, read_log, write_csv_files
-from kgt_lightning.system.files import write_atomic
+from kgt_lightning.system.files import naming, write_atomic
 
 
 class JSONLinesLogger(Logger):
@@ -55,7 +55,8 @@ class JSONLinesLogger(Logger):
         if not values or step is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOG).open("a", encoding="utf-8") as stream:
+        file = self.folder / LOG
+        with naming(file), file.open("a", encoding="utf-8") as stream:
             # Lightning counts from zero; here the step is the number of steps done, as in the names of panels.
             stream.write(json.dumps({"step": int(step) + 1, **values}, default=float) + "\n")
 

@@ -1,11 +1,10 @@
 """Models that the package brings, as plain modules."""
 
-import hashlib
-
 from torch import Tensor, nn
 
 from kgt_lightning.models import ModelInfo, model_file, model_info
 from kgt_lightning.runs.checkpoint import load_checkpoint
+from kgt_lightning.system.files import sha256
 from kgt_lightning.training.module import RestorationModule
 
 
@@ -40,6 +39,6 @@ def pretrained(name: str) -> Pretrained:
 
     """
     info, file = model_info(name), model_file(name)
-    if hashlib.sha256(file.read_bytes()).hexdigest() != info.sha256:
+    if sha256(file) != info.sha256:
         raise ValueError(f"{file} is not the file of its card: it is damaged, install the package anew")
     return Pretrained(restorer=load_checkpoint(name).module(), info=info)

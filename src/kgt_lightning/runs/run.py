@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ import kgt_lightning
 from kgt_lightning.config.errors import one_line
 from kgt_lightning.config.keys import NOT_SHAPING
 from kgt_lightning.runs.cost import count_flops
-from kgt_lightning.system.files import LAST, write_atomic
+from kgt_lightning.system.files import FULL, LAST, alone_in, write_atomic
 from kgt_lightning.system.hardware import commit, hardware, is_out_of_memory, process_peak_mb
 
 RUNNING, FINISHED, PRUNED = "running", "finished", "pruned"
 INTERRUPTED, FAILED, OUT_OF_MEMORY = "interrupted", "failed", "out of memory"
+_SPARE = 2000
+"""Bytes that run.json keeps for how the run ends: a full disk may be why."""
 STOPPED = "stopped from outside before its end"
 
 
@@ -75,15 +77,26 @@ class Run:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """The run is made in the block, which calls ``start``; how it ends is written in any case."""
-        if _rank() == 0:
-            remove_failures(self.folder)
-        try:
-            yield
-        except BaseException as error:
-            self._end_with(error)
-            raise
-        self.end(FINISHED if self.pruned is None else PRUNED, self.pruned)
+        """The run is made in the block, which calls ``start``; how it ends is written in any case.
+
+        Raises:
+            ValueError: if another process makes a run in the same folder.
+
+        """
+        with ExitStack() as stack:
+            if _rank() == 0:
+                if not stack.enter_context(alone_in(self.folder)):
+                    raise ValueError(
+                        f"{self.folder} is in use: another process is making this run: wait for it, or choose another"
+                        " folder, for a training with run=<name>"
+                    )
+                remove_failures(self.folder)
+            try:
+                yield
+            except BaseException as error:
+                self._end_with(error)
+                raise
+            self.end(FINISHED if self.pruned is None else PRUNED, self.pruned)
 
     @rank_zero_only
     def start(self, *, device: torch.device, devices: int) -> None:
@@ -116,11 +129,14 @@ class Run:
 
     def settle(self, status: str, error: str, *, killed: bool = False) -> None:
         """See to it that run.json tells the end: this one, if the run itself could not write it, or was killed."""
-        after = read_state(self.folder)
-        if after is None:
-            self.end(status, error)
-        elif after["status"] == RUNNING or after == self.before or (killed and after["status"] != FINISHED):
-            write_state(self.folder, {**after, "status": status, "error": error})
+        with alone_in(self.folder) as alone:
+            if not alone:
+                return
+            after = read_state(self.folder)
+            if after is None:
+                self.end(status, error)
+            elif after["status"] == RUNNING or after == self.before or (killed and after["status"] != FINISHED):
+                write_state(self.folder, {**after, "status": status, "error": error})
 
     def _end_with(self, error: BaseException) -> None:
         """Write that it failed; another process than the first leaves its reason beside run.json."""
@@ -201,7 +217,16 @@ def read_state(folder: Path) -> dict[str, Any] | None:
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
     """Write run.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "run.json", json.dumps(state, indent=2) + "\n")
+    file, content = folder / "run.json", json.dumps(state, indent=2)
+    try:
+        write_atomic(file, content + " " * _SPARE + "\n")
+    except OSError as error:
+        there = file.stat().st_size if file.exists() else 0
+        if error.errno not in FULL or there < len(content):
+            raise
+        # Its place on the disk is its own already.
+        with file.open("r+") as stream:
+            stream.write(content.ljust(there - 1) + "\n")
 
 
 def read_score(folder: Path) -> float | None:

@@ -1,22 +1,68 @@
 """Files that are whole or not there at all."""
 
+import errno
+import fcntl
+import hashlib
 import os
 import uuid
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
 """Names of a run's state while it is written, of the newest one, and of the one before."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, a share of it or a file that takes no more."""
 
 
 def write_atomic(file: Path, content: str | bytes) -> None:
     """Write a file of which a reader, or a kill, never meets half; an error leaves what was there."""
     part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
     try:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(part, file)
+        with naming(file):
+            part.write_bytes(content.encode() if isinstance(content, str) else content)
+            os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Errors of writing in the block name the file: of a write that fails Python knows no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(file)) from error
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of the content of a file, as hexadecimal digits."""
+    with file.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Whether no other process is in such a block for the same folder; a process that is killed leaves it too.
+
+    The folder is made. A file system without locks is taken for one that nobody else uses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # Of the process, not of the open file: workers that outlive a killed training do not hold it.
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                yield False
+                return
+        yield True
 
 
 def rename(file: Path, to: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from kgt_lightning.system.files import LAST, PREVIOUS, checksum_error, rename
+from kgt_lightning.system.files import LAST, PREVIOUS, checksum_error, naming, rename
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +29,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(path.name + ".part")
         try:
-            with aside.open("wb") as stream:
-                torch.save(checkpoint, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            rename(aside, path)
+            with naming(path):
+                with aside.open("wb") as stream:
+                    torch.save(checkpoint, stream)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                rename(aside, path)
         finally:
             aside.unlink(missing_ok=True)
 

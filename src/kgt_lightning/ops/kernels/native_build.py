@@ -26,6 +26,8 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from kgt_lightning.system.files import sha256
+
 log = logging.getLogger(__name__)
 
 # No -ffast-math: exp rounds by adding and subtracting a large number, and NaN must stay NaN.
@@ -91,7 +93,7 @@ def _build(*, double: bool, openmp: bool) -> Path:
     checksum = path.with_suffix(".sha256")
     try:
         _own(folder)
-        if path.exists() and checksum.exists() and checksum.read_text() == _sha256(path):
+        if path.exists() and checksum.exists() and checksum.read_text() == sha256(path):
             return path
         with tempfile.TemporaryDirectory(dir=folder) as build:
             # Moved into place as a whole: other processes build the same file at the same time.
@@ -99,7 +101,7 @@ def _build(*, double: bool, openmp: bool) -> Path:
             Path(build, "native.c").write_bytes(source)
             _run([*compiler, *flags, "-c", str(Path(build, "native.c")), "-o", str(unlinked)])
             _run([*compiler, "-shared", str(unlinked), "-o", str(built)])
-            Path(build, "sha256").write_text(_sha256(built))
+            Path(build, "sha256").write_text(sha256(built))
             os.replace(built, path)
             os.replace(Path(build, "sha256"), checksum)
     except OSError as error:
@@ -139,10 +141,6 @@ def _own(folder: Path) -> None:
         raise NativeUnavailableError(f"{folder} belongs to another user: set XDG_CACHE_HOME to a folder of yours")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         folder.chmod(0o700)
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _processor() -> str:
