@@ -67,7 +67,7 @@ def test_a_model_of_the_package_is_used_by_its_name(trained, evaluated, photo_ro
 
 
 def test_a_name_of_no_model_is_refused():
-    with pytest.raises(ValueError, match="model 'denoisse' is none of those that the package brings: .*denoise"):
+    with pytest.raises(ValueError, match=r"model 'denoisse' is none of those that the package brings: .*denoise"):
         kgt_lightning.pretrained("denoisse")
 
 
