@@ -3,15 +3,17 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 import kgt_lightning
 from kgt_lightning import models
-from kgt_lightning.publish import publish
+from kgt_lightning.publish import main, publish
 from kgt_lightning.runs.card import as_markdown
 from kgt_lightning.runs.checkpoint import load_checkpoint
+from kgt_lightning.runs.model_table import with_tables
 
 
 @pytest.fixture
@@ -64,6 +66,22 @@ def test_a_model_of_the_package_is_used_by_its_name(trained, evaluated, photo_ro
     with pytest.raises(ValueError, match=r"images have shape \[2, 1, 30, 21\]; denoise takes \[B, 3, H, W\]"):
         model(image[:, :1])
     assert load_checkpoint("denoise").step == 4, "a checkpoint may be given as a name"
+
+
+@pytest.mark.parametrize("page", ["README.md", "experiments/models/README.md"])
+def test_pages_show_what_the_cards_say(page):
+    """If not: python -m kgt_lightning.publish --table README.md experiments/models/README.md."""
+    text = (Path(__file__).parents[1] / page).read_text()
+    cards = [json.loads(models.model_file(name).with_suffix(".json").read_text()) for name in models.NAMES]
+    assert with_tables(text, cards) == text
+    assert "DnCNN 31.24" in text
+
+
+def test_a_page_without_a_place_is_refused(run_command, tmp_path):
+    (tmp_path / "page.md").write_text("no table")
+    code, _, errors = run_command(main, "--table", str(tmp_path / "page.md"))
+    assert (code, "add <!-- every score" in errors) == (2, True)
+    assert run_command(main, "runs/x")[0] == 2
 
 
 def test_a_name_of_no_model_is_refused():

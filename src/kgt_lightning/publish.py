@@ -1,6 +1,8 @@
 """Command: a finished run as a model of the package: its weights, and a card from its record and its evaluations.
 
 python -m kgt_lightning.publish outputs/denoise/run denoise outputs/evaluate/cbsd68 outputs/evaluate/set14 --root sets
+python -m kgt_lightning.publish --measure
+python -m kgt_lightning.publish --table README.md experiments/models/README.md
 """
 
 import argparse
@@ -9,7 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,15 @@ from kgt_lightning.analysis.harmless import measure_harm
 from kgt_lightning.analysis.seams import measure_seams
 from kgt_lightning.data.audit.leak import leaks
 from kgt_lightning.data.catalogue import find, members, read_catalogue
-from kgt_lightning.models import FOLDER
+from kgt_lightning.models import FOLDER, NAMES, model_file
 from kgt_lightning.runs.card import as_markdown, make_card
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
+from kgt_lightning.runs.measured import answer, seconds_per_megapixel
+from kgt_lightning.runs.model_table import with_tables
 from kgt_lightning.runs.run import read_state
 from kgt_lightning.runs.weights import weights_content
 from kgt_lightning.system.files import write_atomic
+from kgt_lightning.system.hardware import processor
 from kgt_lightning.training.module import RestorationModule
 
 LARGEST = 2_500_000
@@ -55,9 +60,10 @@ def publish(
     checkpoint = load_checkpoint(run / "checkpoints" / "best.ckpt")
     results = [_results(each, checkpoint) for each in evaluations]
     config: Any = OmegaConf.to_container(checkpoint.config)
-    weights, json_file, markdown = (folder / f"{name}.{suffix}" for suffix in ("safetensors", "json", "md"))
-    state = {key: value.half() if half else value for key, value in checkpoint.state.items()}
-    content = weights_content(state=state, config=config, step=checkpoint.step)
+    weights = folder / f"{name}.safetensors"
+    if half:
+        checkpoint = replace(checkpoint, state={key: value.half() for key, value in checkpoint.state.items()})
+    content = weights_content(state=checkpoint.state, config=config, step=checkpoint.step)
     if len(content) > LARGEST:
         raise ValueError(
             f"the weights take {len(content)} bytes, more than the {LARGEST} of a model of the package: --half stores"
@@ -65,7 +71,6 @@ def publish(
         )
     tested = list(dict.fromkeys(test_set.partition(" ")[0] for each in results for test_set in each["means"]))
     module = checkpoint.module()
-    module.load_state_dict(state)
     card = make_card(
         name,
         record=record,
@@ -75,13 +80,49 @@ def publish(
         leaks=_leaks(config["data"], tested, root),
         results=results,
         measures=_measures(module, config["data"]["channels"]),
-    )
+    ) | _measured_here(checkpoint)
     # Only now: whatever is refused leaves the model that is there as it is.
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(weights, content)
-    write_atomic(json_file, json.dumps(card, indent=2) + "\n")
-    write_atomic(markdown, as_markdown(card))
-    return [weights, json_file, markdown]
+    return [weights, *_write_card(weights, card)]
+
+
+def measure() -> list[Path]:
+    """Cards of all models of the package, with times and answers measured anew on this machine."""
+    written = []
+    for name in NAMES:
+        card = _read_card(name) | _measured_here(load_checkpoint(name))
+        written += _write_card(model_file(name), card)
+    return written
+
+
+def write_tables(pages: Sequence[Path]) -> Sequence[Path]:
+    """The pages, whose tables of models were written anew from the cards."""
+    cards = [_read_card(name) for name in NAMES]
+    contents = [with_tables(page.read_text(encoding="utf-8"), cards) for page in pages]
+    for page, content in zip(pages, contents, strict=True):
+        write_atomic(page, content)
+    return pages
+
+
+def _read_card(name: str) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads(model_file(name).with_suffix(".json").read_text(encoding="utf-8"))
+    return card
+
+
+def _write_card(weights: Path, card: dict[str, Any]) -> list[Path]:
+    files = [weights.with_suffix(".json"), weights.with_suffix(".md")]
+    for file, content in zip(files, (json.dumps(card, indent=2) + "\n", as_markdown(card)), strict=True):
+        write_atomic(file, content)
+    return files
+
+
+def _measured_here(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "seconds_per_megapixel": round(seconds_per_megapixel(checkpoint.module()), 1),
+        "timed_on": processor(),
+        "fixed_picture": answer(checkpoint),
+    }
 
 
 def _results(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -144,12 +185,18 @@ def _measures(module: RestorationModule, channels: int) -> dict[str, float]:
 def parser() -> argparse.ArgumentParser:
     """Parser of the arguments."""
     arguments = argparse.ArgumentParser(prog="python -m kgt_lightning.publish", description=__doc__)
-    arguments.add_argument("run", type=Path, help="folder of a finished training")
-    arguments.add_argument("name", help="of the model, as in kgt_lightning/models/about.yaml")
-    arguments.add_argument("evaluations", type=Path, nargs="+", help="folders of evaluations of its best checkpoint")
-    arguments.add_argument("--root", type=Path, required=True, help="folder of the image sets")
+    arguments.add_argument("run", type=Path, nargs="?", help="folder of a finished training")
+    arguments.add_argument("name", nargs="?", help="of the model, as in kgt_lightning/models/about.yaml")
+    arguments.add_argument("evaluations", type=Path, nargs="*", help="folders of evaluations of its best checkpoint")
+    arguments.add_argument("--root", type=Path, help="folder of the image sets")
     arguments.add_argument("--half", action="store_true", help="store the weights with 16 bits")
     arguments.add_argument("--output", type=Path, help="folder to write into, by default that of the package's models")
+    arguments.add_argument(
+        "--measure", action="store_true", help="time and answers of all models, written into their cards"
+    )
+    arguments.add_argument(
+        "--table", type=Path, nargs="+", metavar="PAGE", help="write the tables of models in pages anew"
+    )
     return arguments
 
 
@@ -158,10 +205,18 @@ def main() -> None:
     given = parser().parse_args()
     torch.manual_seed(0)
     try:
-        folder = given.output or FOLDER
-        written = publish(
-            given.run, given.name, given.evaluations, root=given.root.resolve(), folder=folder, half=given.half
-        )
+        written: Sequence[Path]
+        if given.measure:
+            written = measure()
+        elif given.table:
+            written = write_tables(given.table)
+        elif not given.evaluations or not given.root:
+            raise ValueError("give a run, a name and the folders of its evaluations, and --root=<folder of the sets>")
+        else:
+            folder = given.output or FOLDER
+            written = publish(
+                given.run, given.name, given.evaluations, root=given.root.resolve(), folder=folder, half=given.half
+            )
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         sys.exit(2)

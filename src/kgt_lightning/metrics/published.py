@@ -1,7 +1,7 @@
 """Published numbers beside our own, with a gap only where both were computed the same way.
 
-``published.csv`` holds the tables of the KGT paper (arXiv 2402.02634), and some baselines recomputed with public code.
-Of its columns say how a number was computed:
+``published.csv`` holds the tables of the KGT paper (arXiv 2402.02634), small models as their papers report them, and
+some baselines recomputed with public code. Of its columns say how a number was computed:
 
 | column    | values                                                                                               |
 |-----------|------------------------------------------------------------------------------------------------------|
