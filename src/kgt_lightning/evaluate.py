@@ -59,6 +59,8 @@ def main(config: DictConfig) -> None:
             f" a checkpoint of {config.task.name}"
         )
     checkpoint.change({"data": {"root": config.data_root}, "module": {"self_ensemble": config.self_ensemble}})
+    if "root" in checkpoint.config.degradation:
+        checkpoint.change({"degradation": {"root": config.data_root}})
     if config.protocol is not None:
         checkpoint.change({"data": {"protocol": config.protocol}, "module": {"scoring": {"protocol": config.protocol}}})
         if "protocol" in checkpoint.config.degradation:

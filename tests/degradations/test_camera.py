@@ -2,17 +2,22 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
+from kgt_lightning import evaluate
 from kgt_lightning.degradations.bayer import malvar
 from kgt_lightning.degradations.noise_profiles import GREEN_BAND, read_cameras
 from kgt_lightning.images.color import to_linear, to_srgb, to_uint8
 from kgt_lightning.metrics.psnr_ssim import psnr
+from kgt_lightning.runs.checkpoint import load_checkpoint
+from kgt_lightning.runs.weights import write_weights
 from kgt_lightning.train import train
 
 PROFILES = str(Path(__file__).parents[1] / "data" / "noiseprofiles.json")
@@ -24,7 +29,7 @@ def camera(composed):
     """Makes the degradation of the task with changes; every patch is taken, none becomes a JPEG file."""
 
     def make(**changes):
-        own = {"profiles": [PROFILES], "jpeg": 0, "untouched": 0} | changes
+        own = {"root": None, "profiles": [PROFILES], "jpeg": 0, "untouched": 0} | changes
         return instantiate({**composed("train", "task=camera").degradation, **own})
 
     return make
@@ -122,7 +127,7 @@ def test_errors_of_demosaicking_are_left_in_part(camera, photo):
 
 
 def test_cameras_for_tests_are_others(camera):
-    train_on, test_on = read_cameras([PROFILES])
+    train_on, test_on = read_cameras([Path(PROFILES)])
     names = [each.name for each in train_on + test_on]
     assert len(set(names)) == len(names)
     assert test_on
@@ -139,7 +144,7 @@ def test_damaged_and_skipped_measurements_are_left_out(tmp_path):
     first["profiles"][0]["a"][1] = 0.0
     first["profiles"][1]["skip"] = True
     (tmp_path / "own.json").write_text(json.dumps(table))
-    found = {each.name: each for part in read_cameras([str(tmp_path / "own.json")]) for each in part}
+    found = {each.name: each for part in read_cameras([tmp_path / "own.json"]) for each in part}
     assert len(found["Maker 0 Model 0"].profiles) == 1
 
 
@@ -155,7 +160,7 @@ def test_a_missing_or_foreign_file_is_named(camera, tmp_path, content, message):
     file = tmp_path / "own.json"
     if content is not None:
         file.write_text(content)
-    degradation = camera(profiles=[str(file)])
+    degradation = camera(root=str(tmp_path), profiles=["own.json"])
     with pytest.raises(ValueError, match=message):
         degradation.test_settings()
 
@@ -180,7 +185,20 @@ def test_an_iso_at_which_nothing_was_measured_is_named(camera):
         camera(iso={"low": 2, "high": 3})(torch.zeros(3, 40, 40), rng())
 
 
-def test_a_training_runs(tiny, tmp_path):
-    assert train(tiny(tmp_path, "task=camera", f"degradation.profiles=[{PROFILES}]")) > 10
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert list(results["means"]) == ["CBSD68 iso=3200", "CBSD68 iso=100", "CBSD68 iso=6400"]
+def test_a_training_runs_and_its_weights_are_tested_elsewhere(tiny, tmp_path, photo_root, run_command):
+    folder = tmp_path / "run"
+    assert train(tiny(folder, "task=camera", f"degradation.profiles=[{PROFILES}]")) > 10
+    settings = ["CBSD68 iso=3200", "CBSD68 iso=100", "CBSD68 iso=6400"]
+    assert list(json.loads((folder / "results.json").read_text())["means"]) == settings
+
+    checkpoint = load_checkpoint(folder / "checkpoints" / "best.ckpt")
+    config = OmegaConf.to_container(checkpoint.config)
+    write_weights(tmp_path / "camera.safetensors", state=checkpoint.state, config=config, step=4)
+    assert str(photo_root).encode() not in (tmp_path / "camera.safetensors").read_bytes()
+    root = tmp_path / "sets"
+    shutil.copytree(photo_root, root)
+    shutil.copytree(Path(PROFILES).parent, root / "darktable", ignore=shutil.ignore_patterns("reference"))
+    arguments = (f"checkpoint={tmp_path / 'camera.safetensors'}", f"data_root={root}", "data.test=[CBSD68]")
+    found = "degradation.profiles=[darktable/noiseprofiles.json]"
+    code, _, errors = run_command(evaluate.main, *arguments, found)
+    assert code == 0, errors

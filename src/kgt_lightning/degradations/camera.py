@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,8 +33,10 @@ class CameraNoise(Degradation):
     a tone curve; slope and constant are those that were measured of a camera at an ISO, see :func:`read_cameras`.
     """
 
+    root: str | None = None  # as in checkpoints of before there was a choice
+    """Folder of the image sets, below which ``kgt data fetch-noise`` puts measured noise."""
     profiles: Sequence[str]
-    """Files with measured noise, of which the first that is there is read."""
+    """Files with measured noise, below the root or anywhere, of which the first that is there is read."""
     iso: Range
     """Of the profiles that training draws: first a camera, then one of its profiles."""
     test_iso: Sequence[float]
@@ -74,7 +77,7 @@ class CameraNoise(Degradation):
     @cached_property
     def cameras(self) -> Cameras:
         """Read when they are needed: a model restores without."""
-        return read_cameras(self.profiles)
+        return read_cameras([Path(self.root or "").expanduser() / each for each in self.profiles])
 
     @cached_property
     def to_train(self) -> tuple[Camera, ...]:

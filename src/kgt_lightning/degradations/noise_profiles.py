@@ -38,7 +38,7 @@ class Cameras(NamedTuple):
     test: tuple[Camera, ...]
 
 
-def read_cameras(files: Sequence[str]) -> Cameras:
+def read_cameras(files: Sequence[Path]) -> Cameras:
     """The cameras in the first of the files that is there, in darktable's format (noiseprofiles.json).
 
     Its table was measured after demosaicking, as the variance in a band that holds little of such noise
@@ -53,14 +53,14 @@ def read_cameras(files: Sequence[str]) -> Cameras:
         ValueError: if none of the files is there, or the first is none of this format.
 
     """
-    file = next((each for each in map(Path, files) if each.expanduser().is_file()), None)
+    file = next((each for each in files if each.is_file()), None)
     if file is None:
         raise ValueError(
-            f"degradation.profiles: none of {', '.join(files)} is there: kgt data fetch-noise --root=<folder of the"
-            " sets> gets the file of Debian's package darktable, or name yours with degradation.profiles=[<file>]"
+            f"degradation.profiles: none of {', '.join(map(str, files))} is there: kgt data fetch-noise --root=<folder of"
+            " the sets> gets the file of Debian's package darktable, or name yours with degradation.profiles=[<file>]"
         )
     try:
-        makers = json.loads(file.expanduser().read_text(encoding="utf-8"))["noiseprofiles"]
+        makers = json.loads(file.read_text(encoding="utf-8"))["noiseprofiles"]
         cameras = [
             Camera(f"{maker['maker']} {model['model']}", _usable(model["profiles"]))
             for maker in makers

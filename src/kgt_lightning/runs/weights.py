@@ -32,9 +32,17 @@ def weights_content(*, state: Mapping[str, Tensor], config: Mapping[str, Any], s
         if key in config
     }
     kept["data"] = {key: LOCAL.get(key, value) for key, value in kept["data"].items()}
+    kept = _without_root(kept)
     # One entry: safetensors writes several in an order that changes from run to run.
     metadata = {ENTRY: json.dumps({"config": kept, "step": step}, sort_keys=True)}
     return save({key: value.contiguous() for key, value in sorted(state.items())}, metadata=metadata)
+
+
+def _without_root(node: Any) -> Any:
+    """The configuration without the folder of image sets, which a degradation may name too."""
+    if not isinstance(node, Mapping):
+        return node
+    return {key: None if key == "root" else _without_root(value) for key, value in node.items()}
 
 
 def write_weights(file: Path, *, state: Mapping[str, Tensor], config: Mapping[str, Any], step: int) -> None:
