@@ -76,3 +76,8 @@ def test_a_class_that_cannot_be_imported_is_named(name):
     config = OmegaConf.create({"module": {"loss": {"_target_": name}}})
     with pytest.raises(ValueError, match=rf"^module\.loss\._target_={name} cannot be imported \(.*PYTHONPATH$"):
         check_types(config)
+
+
+def test_a_task_whose_keys_went_astray_says_which_line_is_missing():
+    with pytest.raises(ValueError, match=r"file of task=dehaze has to begin with the line '# @package _global_'"):
+        check_types(OmegaConf.create({"task": {"task": "dehaze", "data": {"train": ["photos"]}}}))

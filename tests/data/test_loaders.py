@@ -186,6 +186,11 @@ def test_half_a_pair_of_folders_is_not_enough(data, pairs):
         data(degraded=pairs["degraded"])
 
 
+def test_own_pairs_are_not_said_to_be_degraded_by_us(data, pairs):
+    assert "noise of NumPy's seed 0" in data().test_rules
+    assert data(**pairs, train=None).test_rules == "degraded images as given"
+
+
 def test_a_gray_file_in_a_colour_set_is_named(data, photo_root):
     colour = data(test=["Set12"])
     with pytest.raises(ValueError, match=r"Set12/0\.png is gray in a colour set: convert it to RGB"):

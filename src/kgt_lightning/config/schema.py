@@ -20,6 +20,12 @@ def check_types(config: DictConfig) -> None:
         ValueError: for a value of another type, a key that is no parameter, or a class that cannot be imported.
 
     """
+    task = config.get("task")
+    if isinstance(task, DictConfig) and "task" in task:
+        raise ValueError(
+            f"the file of task={task.task} has to begin with the line '# @package _global_': without it its keys lie"
+            " below task, where nothing looks for them"
+        )
     for section, node in _sections(config, ""):
         target = _target(node["_target_"], section)
         parameters = inspect.signature(target).parameters

@@ -122,12 +122,17 @@ class RestorationData(lightning.LightningDataModule):
 
     @property
     def test_rules(self) -> str:
-        """How test images are cropped and degraded under the protocol, for tables; empty where nothing is special."""
+        """How test images are cropped and degraded under the protocol, for tables; empty where nothing is special.
+
+        Of the user's own pairs nothing is degraded by the protocol.
+        """
         modulo = self.modulo[self.protocol]
         cropped = f"cropped to multiples of {modulo}" if modulo > 1 else ""
         luma_taken = self.test_gray == "luma" and self.channels == 1 and self.root
         taken = "MATLAB's Y of colour files" if luma_taken else ""
-        return ", ".join(filter(None, [cropped, taken, self.degradation.rules]))
+        own = self.user_pairs is not None and self.test is None
+        degraded = "degraded images as given" if own else self.degradation.rules
+        return ", ".join(filter(None, [cropped, taken, degraded]))
 
     @property
     def prepare_test(self) -> Callable[[Tensor], Tensor]:
