@@ -179,7 +179,9 @@ def test_gains_and_losses_are_the_largest(write_run, make, tmp_path):
         "-2.00",
     ]
     assert rows[0] == ["set12_13", "29.18", "36.18", "+7.00"]
-    assert "b restores 7 of 14 images better, +0.500 on average" in page.text
+    assert (
+        "b restores 7 of 14 images better, +0.50 dB on average: that can be chance over these images (Wil" in page.text
+    )
 
 
 def test_a_picture_that_cannot_be_read_is_named(two, make):

@@ -31,30 +31,43 @@ def highlight(image: Tensor, graph: StageGraph, node: int) -> Tensor:
 def draw_neighbours(
     image: Tensor, graphs: Sequence[StageGraph], points: Sequence[tuple[float, float]], file: Path
 ) -> None:
-    """Draw the image once for every point and stage: bright are the neighbours of the node there, a cross is the node.
+    """Draw a row for every point: the whole image, then what surrounds the node's window in every stage.
 
-    A frame shows the window, outside of which no neighbour can lie. The title says how many neighbours lie on
-    the image and how far away they are on average. The image [C, H, W] in [0, 1] is what the network was given; points
-    are vertical and horizontal, from 0 to 1.
+    A red square is the node, yellow squares are its neighbours, a white frame is the window, outside of which no
+    neighbour can lie. The title says how many neighbours lie on the image and how far away they are on average. The
+    image [C, H, W] in [0, 1] is what the network was given; points are vertical and horizontal, from 0 to 1.
     """
-    figure, panels = _grid(len(points), len(graphs), cell=2.3)
-    for (point, graph), axes in zip(product(points, graphs), panels, strict=True):
+    from matplotlib.patches import Rectangle
+
+    figure, panels = _grid(len(points), 1 + len(graphs), cell=2.6)
+    figure.suptitle("red: the node, yellow: its neighbours, white: its window", fontsize=9)
+    shown = _in_colour(image)
+    for place, axes in zip(product(points, [None, *graphs]), panels, strict=True):
+        point, graph = place
+        axes.set_axis_off()
+        if graph is None:
+            axes.imshow(_pixels(shown))
+            across, down = (part * side - 0.5 for part, side in zip(point[::-1], image.shape[:0:-1], strict=True))
+            axes.plot(across, down, "+", color="red", markersize=10)
+            axes.set_title("what the network was given", fontsize=8)
+            continue
         # Pixels per node, and the nodes' own places.
         scale = torch.tensor(image.shape[-2:]) / torch.tensor([graph.height, graph.width])
         node = torch.tensor(place_of(point, height=graph.height, width=graph.width))
-        neighbours = graph.neighbours[node[0] * graph.width + node[1]]
+        number = int(node[0] * graph.width + node[1])
+        neighbours = graph.neighbours[number]
         neighbours = neighbours[neighbours >= 0]
         places = torch.stack([neighbours // graph.width, neighbours % graph.width], dim=1)
         away = ((places - node) * scale).norm(dim=1).mean()
         first = (node + graph.margin) // graph.window * graph.window - graph.margin
-        corners = first + graph.window * torch.tensor([(0, 0), (0, 1), (1, 1), (1, 0), (0, 0)])
-        corners = corners.clamp(torch.zeros(2), torch.tensor([graph.height, graph.width])) * scale - 0.5
-        axes.imshow(_pixels(highlight(image, graph, int(node[0] * graph.width + node[1]))), interpolation="nearest")
-        down, across = (node + 0.5) * scale - 0.5
-        axes.plot(across, down, "+", color="red", markersize=9)
-        axes.plot(corners[:, 1], corners[:, 0], color="white", linewidth=0.7)
-        axes.set_title(f"{graph.stage}: {len(neighbours)}, {away:.0f} px away", fontsize=7)
-        axes.set_axis_off()
+        axes.imshow(_pixels(highlight(image, graph, number)), interpolation="nearest")
+        squares = [("white", first, graph.window), *(("yellow", place, 1) for place in places), ("red", node, 1)]
+        for colour, corner, side in squares:
+            (down, across), (height, width) = (corner * scale - 0.5).tolist(), (side * scale).tolist()
+            axes.add_patch(Rectangle((across, down), width, height, fill=False, color=colour, linewidth=0.9))
+        (top, left), (bottom, right) = (((first + end * graph.window) * scale).tolist() for end in (-0.25, 1.25))
+        axes.set(xlim=(left - 0.5, right - 0.5), ylim=(bottom - 0.5, top - 0.5))
+        axes.set_title(f"{graph.stage}: {len(neighbours)}, {away:.0f} px away", fontsize=8)
     figure.savefig(file, dpi=110)
 
 

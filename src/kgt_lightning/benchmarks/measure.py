@@ -18,17 +18,30 @@ Row = dict[str, Any]
 """What was measured with one setting, by the names of the columns of the table."""
 
 
+WARM_UP_S = 0.2
+"""Seconds of calls before those that are timed: the first ones find cold caches, clocks and memory."""
+
+
 def median_ms(run: Run, *, device: torch.device, seconds: float) -> float:
-    """Median time of a call in milliseconds; the caller has warmed up.
+    """Median time of a call in milliseconds, after calls that warm up.
 
     Calls until the seconds are over, but at least 3 times, of calls that take 10 s or more once.
     """
-    times: list[float] = []
-    while not times or (times[0] <= 10 and (len(times) < 3 or (sum(times) < seconds and len(times) < 1000))):
+
+    def once() -> float:
         before = time.perf_counter()
         run()
         torch.get_device_module(device).synchronize()
-        times.append(time.perf_counter() - before)
+        return time.perf_counter() - before
+
+    times = [once()]
+    if times[0] < WARM_UP_S:
+        until = time.perf_counter() + WARM_UP_S
+        while time.perf_counter() < until:
+            once()
+        times = [once()]
+    while times[0] <= 10 and (len(times) < 3 or (sum(times) < seconds and len(times) < 1000)):
+        times.append(once())
     return median(times) * 1e3
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from kgt_lightning.benchmarks.measure import Row
@@ -44,7 +45,7 @@ def write(rows: Sequence[Row], folder: Path, *, what: str, facts: Row) -> None:
 
 
 def draw(rows: Sequence[Row], file: Path, *, what: str) -> None:
-    """One panel for each quantity and group of rows, all on logarithmic axes."""
+    """One panel for each quantity and group of rows, on logarithmic axes; bars where there is one place alone."""
     # Slow to import, and only needed at the end.
     from matplotlib.figure import Figure
 
@@ -53,24 +54,31 @@ def draw(rows: Sequence[Row], file: Path, *, what: str) -> None:
     quantities = {name: unit for name, unit in quantities.items() if any(row.get(name) for row in rows)}
     # Where nothing is to be told apart, all rows have the value None.
     lines, columns = (list(dict.fromkeys(row.get(name) for row in rows)) for name in (line_by, column_by))
+    places = {row[x] for row in rows}
     figure = Figure(figsize=(3.2 * len(columns) + 1, 2.6 * len(quantities)), layout="constrained")
     panels = figure.subplots(len(quantities), len(columns), sharex="col", sharey="row", squeeze=False)
     for (i, quantity), (j, column) in product(enumerate(quantities), enumerate(columns)):
         for line in lines:
             own = [row for row in rows if (row.get(line_by), row.get(column_by)) == (line, column)]
             points = sorted((row[x], row[quantity]) for row in own if row.get(quantity))
+            if line == "dense" and what == "attention":  # has no k: one value for all
+                points = [(place, median(value for _, value in points)) for place, _ in points]
             style = "--" if line == "dense" else "-"
-            panels[i, j].plot(*zip(*points, strict=True), style, marker="o", ms=3, label=line)
-        panels[i, j].set_xscale("symlog" if what == "data" else "log", base=2)
-        panels[i, j].set_yscale("log")
+            if len(places) == 1:  # a line of one point shows nothing
+                panels[i, j].bar(str(line), points[0][1] if points else 0)
+            else:
+                panels[i, j].plot(*zip(*points, strict=True), style, marker="o", ms=3, label=line)
+        if len(places) > 1:
+            panels[i, j].set_xscale("symlog" if what == "data" else "log", base=2)
+            panels[i, j].set_yscale("log")
         panels[i, j].grid(alpha=0.3)
     for panel, unit in zip(panels[:, 0], quantities.values(), strict=True):
         panel.set_ylabel(unit)
     for top, bottom, column in zip(panels[0], panels[-1], columns, strict=True):
-        bottom.set_xlabel(x)
+        bottom.set_xlabel(x if len(places) > 1 else f"{line_by}, {x} = {places.copy().pop()}")
         if column is not None:
             top.set_title(f"{column_by} = {column}".replace("_", " "))
-    if line_by:
+    if line_by and len(places) > 1:
         panels[0, 0].legend(fontsize="small")
     figure.savefig(file, dpi=110)
 

@@ -21,8 +21,12 @@ from kgt_lightning.report.tables import COSTS, Column, columns
 TEMPLATE = Path(__file__).parent / "template"
 CLOSE = 0.05
 """Decibels that may be given up for a cheaper run to be named."""
+FEWEST, CHANCE = 6, 0.05
+"""Images below which no paired test says anything, and the probability from which a difference is called chance."""
 ROWS = 5
 """Largest gains and losses in the tables of images."""
+PANEL_COLUMNS = "Degraded | restored | clean"
+"""Of the pictures of an evaluation; those of a training have the error beside them."""
 PANELS, WIDTH = 3, 1080
 """Pictures on the page, and pixels across to which they are made smaller."""
 
@@ -95,6 +99,7 @@ def _section(comparison: Comparison, pair: tuple[int, int] | None) -> dict[str, 
         "pair": pair and [comparison.names[index] for index in pair],
         "images": _images(comparison, *pair) if pair else [],
         "panels": [] if best is None else _panels(comparison.runs[best]),
+        "panel_columns": PANEL_COLUMNS + " | error" * (best is not None and bool(_steps(comparison.runs[best]))),
         "shared": [(key, text(value)) for key, value in shared(comparison.runs).items()],
     }
 
@@ -172,12 +177,13 @@ def _images(comparison: Comparison, first: int, second: int) -> list[dict[str, A
         if own:
             gains = [difference.gain for difference in own]
             better = f"{after} restores {sum(gain > 0 for gain in gains)} of {len(own)} images better"
+            mean = f"{fmean(gains):+.{metric.digits}f}{' ' + metric.unit if metric.unit else ''}"
             found.append(
                 {
                     "test_set": test_set,
                     "metric": metric,
                     "plot": image_differences(own, first=before, second=after, test_set=test_set, metric=metric),
-                    "summary": f"{better}, {fmean(gains):+.3f} on average.",
+                    "summary": f"{better}, {mean} on average: {by_chance(gains)}",
                     "gains": [difference for difference in own[:ROWS] if difference.gain > 0],
                     "losses": [difference for difference in own[::-1][:ROWS] if difference.gain < 0],
                 }
@@ -185,13 +191,29 @@ def _images(comparison: Comparison, first: int, second: int) -> list[dict[str, A
     return found
 
 
+def by_chance(gains: Sequence[float]) -> str:
+    """Whether the differences of images could be chance, by Wilcoxon's signed-rank test of pairs, in a sentence."""
+    if not any(gains):
+        return "there is no difference."
+    if len(gains) < FEWEST:
+        return f"with fewer than {FEWEST} images that can be chance."
+    from scipy.stats import wilcoxon  # slow to import, and needed where two runs are compared
+
+    p = float(wilcoxon(gains).pvalue)
+    said = "hardly chance" if p < CHANCE else "that can be chance"
+    return f"{said} over these images (Wilcoxon signed-rank test, p = {p:.2g}). Other seeds may differ by more."
+
+
 def _panels(run: Run) -> list[dict[str, str]]:
     """Some panels degraded | restored | clean of the last validation, or of the evaluation, small enough for a page."""
-    folder = run.folder / "panels"
-    steps = [step for step in folder.glob("step_*") if re.fullmatch(r"step_\d+", step.name)]
-    newest = max(steps, key=lambda step: int(step.name.partition("_")[2]), default=folder)
+    newest = max(_steps(run), key=lambda step: int(step.name.partition("_")[2]), default=run.folder / "panels")
     files = sorted(newest.rglob("*.png"))[:PANELS]
     return [{"name": file.relative_to(newest).with_suffix("").as_posix(), **_data_url(file)} for file in files]
+
+
+def _steps(run: Run) -> list[Path]:
+    """Folders of the pictures of each validation."""
+    return [step for step in (run.folder / "panels").glob("step_*") if re.fullmatch(r"step_\d+", step.name)]
 
 
 def _data_url(file: Path) -> dict[str, str]:

@@ -40,6 +40,8 @@ AXES = {
 """Costs that scores are plotted over: the title of the axis, and its unit."""
 POINTS = 400
 """Points that a learning curve is drawn with; more cannot be told apart."""
+SPAN = 0.25
+"""Decibels that an axis of scores spans at least."""
 BARS = 150
 """Images that get a bar of their own."""
 
@@ -70,6 +72,7 @@ def against_k(comparison: Comparison) -> Plot | None:
                 [point] = axes.plot(k, value, color=line.get_color(), linestyle="none", **marks)
                 _tip(point, f"{comparison.names[index]}: {metric.show(value)}")
         axes.set(title=test_set, xlabel="k, neighbours of a node", ylabel=metric.axis)
+        _at_least(axes, metric)
         ks = sorted({run.k for run in comparison.runs if run.k})
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(FixedLocator(ks))
@@ -100,6 +103,7 @@ def against_cost(comparison: Comparison, test_set: str) -> Plot | None:
     for axes, (key, points) in zip(panels, costs.items(), strict=True):
         _points_and_front(axes, points, comparison.names, metric)
         axes.set(xlabel=AXES[key][0], ylabel=metric.axis)
+        _at_least(axes, metric)
     what = f"{metric.title} on {test_set} against cost"
     note = "Filled: nothing else is both cheaper and better (the Pareto front). Numbers are those of the table."
     return Plot(_svg(figure, alt=what), f"{what}. {note}")
@@ -114,7 +118,7 @@ def learning_curves(comparison: Comparison) -> Plot | None:
         (name, run.curves.get("train/loss", {}), run.curves.get(score, {}))
         for name, run in zip(comparison.names, comparison.runs, strict=True)
     ]
-    read = [each for each in read if any(each[1:])]
+    read = [each for each in read if max(map(len, each[1:])) > 1]  # a curve of one point shows nothing
     if not read:
         return None
     figure, panels = _panels(2, across=2, height=3.6 + 0.06 * len(read))
@@ -202,6 +206,14 @@ def _points_and_front(
     if min(xs) > 0 and max(xs) > 8 * min(xs):
         axes.set_xscale("log")
     axes.margins(0.1, 0.12)
+
+
+def _at_least(axes: Axes, metric: Metric) -> None:
+    """Widen the axis of decibels to a span in which noise looks like noise."""
+    low, high = axes.get_ylim()
+    if metric.unit == "dB" and high - low < SPAN:
+        middle = (low + high) / 2
+        axes.set_ylim(middle - SPAN / 2, middle + SPAN / 2)
 
 
 def _panels(number: int, *, across: int, height: float) -> tuple[Figure, list[Axes]]:

@@ -80,6 +80,7 @@ def draw_curves(folder: Path) -> Path | None:
     left.set(title="training loss", xlabel="step", yscale="log" if min(losses.values()) > 0 else "linear")
     right.plot(scores.keys(), scores.values(), marker="o", color="tab:orange")
     right.set(title=f"{score}, last {list(scores.values())[-1]:.4g}", xlabel="step")
+    right.ticklabel_format(axis="y", useOffset=False)
     right.grid(alpha=0.3)
     file = folder / "curves.png"
     figure.savefig(file, dpi=100)
