@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup fmt check test test-fast golden schema architecture test-slurm fuzz demo clean
+.PHONY: help docs notebooks pictures setup fmt check test test-fast golden schema architecture test-slurm fuzz demo clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -43,6 +43,18 @@ schema: setup  ## Write conf/schema.json, by which editors complete and explain 
 
 architecture: setup  ## Write the drawing of docs/architecture.md from the imports
 	$(BIN)/python docs/draw_architecture.py
+
+docs: setup  ## Make the site in docs/_build/html: runs the gallery, every warning is an error, links are checked
+	$(BIN)/sphinx-build -W --keep-going -q -c docs -b html . docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+	@echo "The site: docs/_build/html/index.html"
+
+notebooks: setup  ## Run the gallery as notebooks, with their outputs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[notebooks]"
+	$(BIN)/python docs/make_notebooks.py
+
+pictures: setup  ## Make the pictures of README and site anew
+	$(BIN)/python docs/draw_pictures.py
 
 test-slurm: setup  ## Run sweeps on a real SLURM that is started for the tests: needs root, slurm-wlm and munge
 	@test "$$(id -u)" = 0 || { echo "error: starting SLURM needs root: run make test-slurm as root, on a machine that can be thrown away" >&2; exit 2; }

@@ -7,14 +7,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-PAGES += [*sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "experiments").rglob("*.md"))]
+PAGES += [*sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "experiments").rglob("*.md"))]
 TABLES = sorted((ROOT / "experiments").rglob("runs*.md")) + sorted((ROOT / "experiments").rglob("reach.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
 def test_links_lead_to_files(page):
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
-    missing = [each for each in targets if "://" not in each and not (page.parent / each).exists()]
+    made = ("auto_gallery/", "api/")  # when the site is; its own test looks at links to them
+    here = [target for target in targets if "://" not in target and not any(part in target for part in made)]
+    missing = [target for target in here if not (page.parent / target).exists()]
     assert not missing
 
 

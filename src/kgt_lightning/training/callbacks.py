@@ -42,7 +42,8 @@ class ConfigInCheckpoint(Callback):
 class Panels(Callback):
     """Pictures degraded | restored | clean | error of the first validation images, as PNG files and to the loggers.
 
-    The error is |restored - clean|, its mean over the channels, times ``error_scale``: 1/error_scale and more is white.
+    The error is ``|restored - clean|``, its mean over the channels, times ``error_scale``: 1/error_scale and more is
+    white.
     """
 
     def __init__(self, *, folder: str, images: int, error_scale: float) -> None:
