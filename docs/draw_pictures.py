@@ -1,5 +1,6 @@
 """Makes the pictures of README and site: python docs/draw_pictures.py [name ...], or make pictures."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.nn.functional import normalize, pixel_unshuffle
 import kgt_lightning
 from kgt_lightning.analysis.figures import highlight
 from kgt_lightning.analysis.key_graphs import StageGraph
+from kgt_lightning.benchmarks.report import draw
 from kgt_lightning.degradations.jpeg import compress
 from kgt_lightning.degradations.noise import seeded_noise
 from kgt_lightning.images.files import Picture, write_image
@@ -171,6 +173,14 @@ def neighbours_of_k() -> None:
     figure.savefig(FOLDER / "k.png", dpi=110)
 
 
+def measured() -> None:
+    """The plots of experiments/kernels, from the numbers beside them."""
+    for file in sorted((FOLDER.parents[1] / "experiments" / "kernels").rglob("*.json")):
+        # Measured before there were other models beside ours.
+        rows = [{"model": row.get("attention"), **row} for row in json.loads(file.read_text())["rows"]]
+        draw(rows, file.with_suffix(".png"), what=file.stem)
+
+
 def show(axes: Axes, image: Tensor, title: str) -> None:
     """The image without axes."""
     axes.imshow(image.permute(1, 2, 0), interpolation="nearest")
@@ -205,7 +215,8 @@ def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], *, h
 
 
 PICTURES = {
-    draw.__name__: draw for draw in (denoise, jpeg, key_graph, node, window, similarity, stage, neighbours_of_k)
+    make.__name__: make
+    for make in (denoise, jpeg, key_graph, node, window, similarity, stage, neighbours_of_k, measured)
 }
 
 if __name__ == "__main__":
