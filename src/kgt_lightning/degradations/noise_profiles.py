@@ -55,9 +55,10 @@ def read_cameras(files: Sequence[Path]) -> Cameras:
     """
     file = next((each for each in files if each.is_file()), None)
     if file is None:
+        looked = ", ".join(map(str, files))
         raise ValueError(
-            f"degradation.profiles: none of {', '.join(map(str, files))} is there: kgt data fetch-noise --root=<folder of"
-            " the sets> gets the file of Debian's package darktable, or name yours with degradation.profiles=[<file>]"
+            f"degradation.profiles: none of {looked} is there: kgt data fetch-noise --root=<folder of the sets> gets"
+            " the file of Debian's package darktable, or name yours with degradation.profiles=[<file>]"
         )
     try:
         makers = json.loads(file.read_text(encoding="utf-8"))["noiseprofiles"]
