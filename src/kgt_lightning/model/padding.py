@@ -34,19 +34,27 @@ def pad_to_multiple(image: Tensor, multiple: int, *, rule: PadRule = "reflect") 
     if rule == "grl" and (below >= height or right >= width):
         return F.pad(image, (0, right, 0, below))
     for dim, added in ((-2, below), (-1, right)):
-        if added:
-            image = _extend(image, dim, added, repeat_edge=rule == "swinir")
+        # Of a size that torch.export keeps open it is not known whether anything is to be added.
+        if not isinstance(added, int) or added:
+            image = _extend(image, dim, multiple, repeat_edge=rule == "swinir")
     return image
 
 
-def _extend(image: Tensor, dim: int, added: int, *, repeat_edge: bool) -> Tensor:
+def _extend(image: Tensor, dim: int, multiple: int, *, repeat_edge: bool) -> Tensor:
     length = image.shape[dim]
-    position = torch.arange(length, length + added, device=image.device)
+    count = length // multiple + 1 if repeat_edge else (length + multiple - 1) // multiple
+    if not isinstance(count, int):
+        # A number of its own: else torch.export would make differences between sizes that need no padding and others.
+        count = torch.full((), count).item()
+        torch._check(count >= 1)
+    padded = count * multiple
+    position = torch.arange(padded, device=image.device)
     if repeat_edge:
         position = position % (2 * length)
         source = torch.minimum(position, 2 * length - 1 - position)
     else:
-        period = max(2 * length - 2, 1)
+        # A tensor: torch.export takes a size that is kept open to be above 1, and would drop the bound.
+        period = torch.full((), 2 * length - 2, device=image.device).clamp(min=1)
         position = position % period
         source = torch.minimum(position, (period - position) % period)
-    return torch.cat([image, image.index_select(dim, source)], dim)
+    return image.index_select(dim, source)

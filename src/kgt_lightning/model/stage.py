@@ -67,7 +67,9 @@ class Stage(nn.Module):
 
         nodes_WNC = split_windows(inside, self.window)
         graph = build_key_graph(nodes_WNC, k)
-        if torch.is_grad_enabled() or nodes_WNC.device.type != "cpu" or not self.node_by_node:
+        # A traced loop over parts would have the length that it had for one size of images.
+        whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or nodes_WNC.device.type != "cpu"
+        if whole or not self.node_by_node:
             nodes_WNC = self._through_layers(nodes_WNC, graph, (height, width))
         else:
             nodes_WNC = self._part_by_part(nodes_WNC, graph)

@@ -142,10 +142,10 @@ def test_torch_openmp_is_shared():
 @pytest.fixture
 def fresh_build():
     """Building is remembered for the life of a process: forget it before and after."""
-    for remembered in (native_build.why_unavailable, native_build.library):
+    for remembered in (native_build.build_problem, native_build.library):
         remembered.cache_clear()
     yield
-    for remembered in (native_build.why_unavailable, native_build.library):
+    for remembered in (native_build.build_problem, native_build.library):
         remembered.cache_clear()
 
 
@@ -179,7 +179,7 @@ def test_others_cannot_write_to_the_cache_folder(fresh_build, monkeypatch, tmp_p
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert native_build.why_unavailable() is None
     assert folder.stat().st_mode & 0o777 == 0o700
-    native_build.why_unavailable.cache_clear()
+    native_build.build_problem.cache_clear()
     native_build.library.cache_clear()
     monkeypatch.setattr("os.geteuid", lambda: folder.stat().st_uid + 1)
     assert "belongs to another user: set XDG_CACHE_HOME" in native_build.why_unavailable()
@@ -207,7 +207,7 @@ def test_the_compiler_that_cc_names_is_taken(fresh_build, monkeypatch, tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert native_build.why_unavailable() is None
     assert "-g0 -std=gnu11" in (tmp_path / "calls").read_text()
-    native_build.why_unavailable.cache_clear()
+    native_build.build_problem.cache_clear()
     native_build.library.cache_clear()
     monkeypatch.setenv("CC", "no-such-compiler")
     assert native_build.why_unavailable() == "CC=no-such-compiler is not installed: unset CC, or name a C compiler"

@@ -78,7 +78,8 @@ def key_graph_attention(
     _check_shapes(q, k, v, graph, bias_table, scale)
     if impl == "auto":
         impl, reason = choose_implementation(graph.k, graph.num_nodes, q.device, dtype=q.dtype, width=q.shape[-1])
-        _say_once(impl, reason)
+        if not torch.compiler.is_compiling():
+            _say_once(impl, reason)
     _check_available(impl)
     if impl == "native":  # lengths and scale on the way to its own copy of a window's keys and queries
         return native_attention(q, k, v, graph, scale=scale, bias_table=bias_table, cosine=cosine)

@@ -26,6 +26,8 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+import torch
+
 from kgt_lightning.system.files import sha256
 
 log = logging.getLogger(__name__)
@@ -38,9 +40,15 @@ class NativeUnavailableError(RuntimeError):
     """The kernel could not be built or loaded; the message says why, in one line."""
 
 
-@cache
+@torch.compiler.assume_constant_result
 def why_unavailable() -> str | None:
     """Why this machine has no native kernel, in words; None where it has. Builds it when first asked."""
+    return build_problem()
+
+
+@cache
+def build_problem() -> str | None:
+    """The same; what is remembered cannot be traced by torch.compile, which takes the answer above as it is."""
     try:
         library(double=False)
     except NativeUnavailableError as error:

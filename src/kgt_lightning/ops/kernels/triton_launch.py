@@ -51,6 +51,7 @@ def interpreting() -> bool:
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
 
 
+@torch.compiler.assume_constant_result
 def why_unavailable() -> str | None:
     """Why the kernels cannot run on this machine, in words, or None."""
     if find_spec("triton") is None:

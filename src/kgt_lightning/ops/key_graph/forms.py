@@ -61,6 +61,12 @@ class TransposedGraph:
     """[W, N+1], int32: where the list of each node begins, and N*K."""
 
 
+def dense_mask(index: Tensor) -> Tensor:
+    """Mask [W, N, N], bool, of the neighbours [W, N, K]: entry (i, j) says whether j is one of i."""
+    shape = (*index.shape[:-1], index.shape[-2])
+    return torch.zeros(shape, dtype=torch.bool, device=index.device).scatter_(-1, index.long(), True)
+
+
 def pack_bits(index: Tensor) -> Tensor:
     """Bits [W, ceil(N/32), N], int32, of :class:`PackedGraph`, for neighbours [W, N, K] that are all different."""
     windows, num_nodes, k = index.shape

@@ -4,16 +4,19 @@ Shapes: B images, C channels, W windows (of all images), M window side, N = M*M 
 K neighbours of a node.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from kgt_lightning.ops.kernels.triton_launch import DTYPES
 from kgt_lightning.ops.kernels.triton_launch import why_unavailable as why_no_triton
-from kgt_lightning.ops.key_graph.forms import PackedGraph, TransposedGraph, pack_bits, transpose
+from kgt_lightning.ops.key_graph.forms import PackedGraph, TransposedGraph, dense_mask, pack_bits, transpose
 from kgt_lightning.ops.key_graph.select import most_similar
+
+Form = TypeVar("Form")
 
 
 def split_windows(features_BCHW: Tensor, window: int) -> Tensor:
@@ -46,6 +49,10 @@ class KeyGraph:
     """[W, N, K], integer (int32 from build_key_graph): the neighbours of each node, all different."""
     bits: Tensor | None = None
     """The same as :attr:`PackedGraph.bits`, where the constructor made both at once."""
+    checked: bool = False
+    """Whether all neighbours are known to lie in the window; the constructor says so, and compiled code trusts it."""
+    forms: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    """Of the graph, by name, that were asked for; cached_property takes a lock, which torch.compile cannot trace."""
 
     @property
     def k(self) -> int:
@@ -57,15 +64,20 @@ class KeyGraph:
         """Nodes of a window, N."""
         return self.index.shape[-2]
 
-    @cached_property
+    @property
     def index32(self) -> Tensor:
         """[W, N, K], int32: the index, checked once so that compiled code may trust it.
+
+        What the constructor made is not looked at, so that nothing waits for a GPU and a graph can be traced.
 
         Raises:
             ValueError: if a neighbour lies outside 0..N-1.
 
         """
-        if self.index.numel():
+        return self._form("index32", self._check_index)
+
+    def _check_index(self) -> Tensor:
+        if not self.checked and self.index.numel():
             low, high = (int(bound) for bound in self.index.aminmax())
             if low < 0 or high >= self.num_nodes:
                 raise ValueError(f"neighbours {low}..{high} must lie in 0..{self.num_nodes - 1}, the nodes of a window")
@@ -73,23 +85,27 @@ class KeyGraph:
 
     def windows(self, start: int, stop: int) -> "KeyGraph":
         """Key-Graph of some of the windows."""
-        return KeyGraph(self.index[start:stop], None if self.bits is None else self.bits[start:stop])
+        return KeyGraph(self.index[start:stop], None if self.bits is None else self.bits[start:stop], self.checked)
 
-    @cached_property
+    @property
     def mask(self) -> Tensor:
         """[W, N, N], bool: entry (i, j) says whether j is a neighbour of i. Made once, when first asked for."""
-        shape = (*self.index.shape[:-1], self.num_nodes)
-        return torch.zeros(shape, dtype=torch.bool, device=self.index.device).scatter_(-1, self.index.long(), True)
+        return self._form("mask", lambda: dense_mask(self.index))
 
-    @cached_property
+    @property
     def packed(self) -> PackedGraph:
         """The graph as one bit per pair. Made once, when first asked for."""
-        return PackedGraph(pack_bits(self.index) if self.bits is None else self.bits)
+        return self._form("packed", lambda: PackedGraph(pack_bits(self.index) if self.bits is None else self.bits))
 
-    @cached_property
+    @property
     def transposed(self) -> TransposedGraph:
         """The nodes that each node is a neighbour of. Made once, when first asked for."""
-        return transpose(self.index)
+        return self._form("transposed", lambda: transpose(self.index))
+
+    def _form(self, name: str, make: Callable[[], Form]) -> Form:
+        if name not in self.forms:
+            self.forms[name] = make()
+        return self.forms[name]
 
 
 @torch.no_grad()
@@ -114,9 +130,9 @@ def build_key_graph(nodes: Tensor, k: int) -> KeyGraph:
         raise ValueError(f"k={k} must lie in 1..{num_nodes}, the nodes of a window")
     if k == num_nodes:
         all_nodes = torch.arange(num_nodes, dtype=torch.int32, device=nodes.device)
-        return KeyGraph(all_nodes.expand(nodes.shape[0], num_nodes, num_nodes))
+        return KeyGraph(all_nodes.expand(nodes.shape[0], num_nodes, num_nodes), checked=True)
     if nodes.is_cuda and why_no_triton() is None and nodes.dtype in DTYPES:
         from kgt_lightning.ops.key_graph.triton_graph import choose  # triton is not installed everywhere
 
-        return KeyGraph(*choose(nodes, k))
-    return KeyGraph(most_similar(nodes, k))
+        return KeyGraph(*choose(nodes, k), checked=True)
+    return KeyGraph(most_similar(nodes, k), checked=True)

@@ -19,8 +19,11 @@ def most_similar(nodes: Tensor, k: int) -> Tensor:
     """
     if nodes.dtype in (torch.float16, torch.bfloat16):
         nodes = nodes.float()
-    if nodes.device.type == "cpu" and why_unavailable() is None:
-        return _most_similar_native(nodes, k)
+    # One operation whatever is installed, so that a traced graph is the same everywhere.
+    return _most_similar_cpu(nodes, k) if nodes.device.type == "cpu" else _most_similar_plain(nodes, k)
+
+
+def _most_similar_plain(nodes: Tensor, k: int) -> Tensor:
     return largest_of_rows((nodes @ nodes.mT).flatten(0, 1), k).view(*nodes.shape[:2], k)
 
 
@@ -45,6 +48,15 @@ def largest_of_rows_native(similarity_RN: Tensor, k: int) -> Tensor:
 
 
 @torch.library.custom_op("kgt::most_similar", mutates_args=(), device_types="cpu")
+def _most_similar_cpu(nodes: Tensor, k: int) -> Tensor:
+    return _most_similar_plain(nodes, k) if why_unavailable() else _most_similar_native(nodes, k)
+
+
+@_most_similar_cpu.register_fake
+def _(nodes: Tensor, k: int) -> Tensor:
+    return nodes.new_empty(*nodes.shape[:2], k, dtype=torch.int32)
+
+
 def _most_similar_native(nodes: Tensor, k: int) -> Tensor:
     windows, num_nodes, _ = nodes.shape
     index_WNK = torch.empty(windows, num_nodes, k, dtype=torch.int32)
@@ -62,11 +74,6 @@ def _most_similar_native(nodes: Tensor, k: int) -> Tensor:
             for nodes_RC, part_RK in zip(nodes_NC.split(rows), index_NK.split(rows), strict=True):
                 _select(torch.mm(nodes_RC, nodes_NC.T, out=block[: len(nodes_RC)]), part_RK)
     return index_WNK
-
-
-@_most_similar_native.register_fake
-def _(nodes: Tensor, k: int) -> Tensor:
-    return nodes.new_empty(*nodes.shape[:2], k, dtype=torch.int32)
 
 
 def _select(similarity_RN: Tensor, index_RK: Tensor) -> None:
