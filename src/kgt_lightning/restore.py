@@ -61,7 +61,14 @@ def targets(source: Path, folder: Path, *, overwrite: bool) -> dict[Path, Path]:
 
 @command("restore", sections=SECTIONS, names=["task"])
 def main(config: DictConfig) -> None:
-    pairs = targets(Path(config.input).expanduser(), Path(config.output).expanduser(), overwrite=config.overwrite)
+    pairs: dict[Path, Path] = {}
+    for source in [config.input] if isinstance(config.input, str) else config.input:
+        found = targets(Path(source).expanduser(), Path(config.output).expanduser(), overwrite=config.overwrite)
+        if twice := set(found.values()).intersection(pairs.values()):
+            raise ValueError(
+                f"input: several files would be written as {min(twice)}: restore them to different folders"
+            )
+        pairs |= found
     tile_starts(1, config.tile, config.overlap)
     # Of the package's own models one for gray, one for colour images; of checkpoints the same for both.
     names = {channels: choose_checkpoint(config, channels=channels) for channels in (1, 3)}

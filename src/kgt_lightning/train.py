@@ -54,7 +54,6 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
     folder = Path(config.run_dir)
     run = Run(config, folder, overrides=list(overrides))
     with run.recording():
-        check_settings(config)
         torch.set_float32_matmul_precision(config.matmul_precision)
         resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         last = last_checkpoint(config, folder)
@@ -99,36 +98,6 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
             by_set = {str(test_set): mean for test_set, mean in means.items()}
             log_results(trainer.loggers, means=by_set, rows=rows, step=trainer.global_step - 1)
     return next(iter(means.values()))[module.scoring.columns[0].name]
-
-
-def check_settings(config: DictConfig) -> None:
-    """Find what no class checks by itself.
-
-    Raises:
-        ValueError: naming the key and what it may be.
-
-    """
-    # Lightning stops at numbers of steps below 1 late, with a riddle, or never.
-    for key in ("max_steps", "val_check_interval", "accumulate_grad_batches", "log_every_n_steps"):
-        value = config.trainer[key]
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"trainer.{key}={value} must be a whole number of at least 1: training is counted in steps"
-            )
-    if (epochs := config.trainer.get("max_epochs")) not in (None, -1):
-        raise ValueError(f"trainer.max_epochs={epochs}: training is counted in steps, leave it out: trainer.max_steps")
-    if not config.callbacks.get("checkpoint"):
-        raise ValueError("callbacks.checkpoint=null: the best checkpoint is what is tested at the end: leave it there")
-    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
-        raise ValueError(f"seed={config.seed} must be a whole number in 0..{2**32 - 1}")
-    if not isinstance(config.resume, bool):
-        raise ValueError(f"resume={config.resume} must be true or false: a run is named with run=<name>")
-    if not isinstance(config.retry, bool):
-        raise ValueError(f"retry={config.retry} must be true or false")
-    if not isinstance(config.weights, str | None):
-        raise ValueError(f"weights={config.weights} must be the path of a checkpoint, or null")
-    if config.matmul_precision not in ("highest", "high", "medium"):
-        raise ValueError(f"matmul_precision={config.matmul_precision} must be one of highest, high, medium")
 
 
 def make_trainer(config: DictConfig, resolved: dict[str, Any]) -> lightning.Trainer:

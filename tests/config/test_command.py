@@ -61,10 +61,10 @@ def test_an_error_of_our_own_keeps_its_traceback(run_command, monkeypatch):
 def test_a_traceback_stands_in_the_log_of_the_run_too(
     run_command, tiny_arguments, tmp_path, monkeypatch, error, asked, told
 ):
-    def fail(config):
+    def fail(*_):
         raise error("facts")
 
-    monkeypatch.setattr(train, "check_settings", fail)
+    monkeypatch.setattr(train, "last_checkpoint", fail)
     monkeypatch.setattr(entry, "FULL_ERROR", asked)
     if asked:
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")

@@ -8,7 +8,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from kgt_lightning.config.comments import CONF_DIR, read_keys
-from kgt_lightning.config.json_schema import _schema, json_schema
+from kgt_lightning.config.json_schema import json_schema
+from kgt_lightning.config.schema import schema_of
 
 SCHEMA = json.loads((CONF_DIR / "schema.json").read_text())
 
@@ -78,4 +79,4 @@ def test_values_that_do_not_fit_are_seen():
     ],
 )
 def test_annotations(hint, schema):
-    assert _schema(hint) == schema
+    assert schema_of(hint) == schema

@@ -32,17 +32,3 @@ def test_a_drop_shows_the_scene_turned_round_and_shrunk(drops, dim):
     turned, upright = (((slopes > low) & (slopes < high)).sum() for low, high in ((-9, -3), (3, 9)))
     assert turned > 2000
     assert turned > 1.5 * upright
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "rule"),
-    [
-        ("coverage", 1.5, r"lie in 0\.\.1"),
-        ("radius", 1, "be at least 3"),
-        ("shrink", 0.5, "be at least 1"),
-        ("softness", 0, "lie between 0 and 1"),
-    ],
-)
-def test_values_that_make_no_sense_are_named(drops, name, value, rule):
-    with pytest.raises(ValueError, match=rf"drops\.{name}={value} must {rule}"):
-        drops(**{name: value})

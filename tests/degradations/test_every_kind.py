@@ -46,8 +46,3 @@ def test_gray_is_degraded_as_equal_channels_are(weather, image):
 def test_weather_travels_to_workers(weather, image):
     made = weather()
     assert torch.equal(pickle.loads(pickle.dumps(made))(image, rng()), made(image, rng()))
-
-
-def test_a_negative_strength_is_named(weather):
-    with pytest.raises(ValueError, match=r"\.strength=-1 must be 0 or more"):
-        weather(strength=-1)

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import torch
 
 from kgt_lightning.degradations.veil import Veil
@@ -45,14 +44,3 @@ def test_the_nearest_streaks_have_the_length(rain):
         run = (run + 1) * row
         longest = torch.maximum(longest, run)
     assert 25 < longest.max() <= 60 + 2 * 2.4 * 1.4
-
-
-@pytest.mark.parametrize("name", ["density", "length", "brightness", "slant"])
-def test_negative_values_are_named(rain, name):
-    with pytest.raises(ValueError, match=rf"rain\.{name}=-1 must be 0 or more"):
-        rain(**{name: -1})
-
-
-def test_a_radius_of_nothing_is_named(rain):
-    with pytest.raises(ValueError, match=r"rain\.radius=0 must be more than 0 pixels"):
-        rain(radius=0)

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import torch
 
 
@@ -32,14 +31,3 @@ def test_the_veil_lies_behind_the_flakes(snow, image, veil):
     assert hidden.any()
     torch.testing.assert_close(plain[hidden], veiled[hidden], rtol=0, atol=0.05)
     assert (veiled - plain)[~hidden].mean() > 0.03
-
-
-@pytest.mark.parametrize("name", ["density", "length", "opacity", "slant"])
-def test_negative_values_are_named(snow, name):
-    with pytest.raises(ValueError, match=rf"snow\.{name}=-1 must be 0 or more"):
-        snow(**{name: -1})
-
-
-def test_a_radius_of_nothing_is_named(snow):
-    with pytest.raises(ValueError, match=r"snow\.radius=0 must be more than 0 pixels"):
-        snow(radius=0)

@@ -151,14 +151,12 @@ def test_test_images_are_always_the_same(photo):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"shake": -1}, r"degradation\.shake=-1 must be 0 or more"),
+        ({"shake": -1}, r"degradation\.shake=-1 must be pixels in 0\.\.256"),
         ({"shake": {"low": 5}}, r"degradation\.shake={'low': 5} must be a range"),
         ({"shake": {"low": 5, "high": 4}}, r"must be a range"),
         ({"shake": float("nan")}, r"degradation\.shake=nan"),
         ({"test_shake": []}, r"degradation\.test_shake=\[\] must be"),
         ({"test_shake": [4, -1]}, r"degradation\.test_shake="),
-        ({"tremor": -1.0}, r"degradation\.tremor=-1\.0 must be 0 or more"),
-        ({"noise": float("inf")}, r"degradation\.noise=inf must be"),
     ],
 )
 def test_values_that_make_no_sense_are_named(changes, message):

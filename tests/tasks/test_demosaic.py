@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch.nn import functional as F
 
-from kgt_lightning.degradations.bayer import PATTERNS, BayerMosaic, malvar, mosaic
+from kgt_lightning.degradations.bayer import BayerMosaic, Pattern, malvar, mosaic
 from kgt_lightning.images.color import modcrop, to_uint8
 from kgt_lightning.images.files import Picture, read_image, write_image
 from kgt_lightning.metrics.psnr_ssim import psnr
@@ -59,7 +60,7 @@ def test_every_pixel_of_a_mosaic_is_one_of_its_three():
     assert mosaic(image, "BGGR")[0].tolist() == [[2, 1, 2, 1], [1, 0, 1, 0], [2, 1, 2, 1]]
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("pattern", get_args(Pattern))
 @pytest.mark.parametrize(("height", "width"), SIZES)
 class TestEveryPatternAndSize:
     def test_measured_values_are_kept(self, pattern, height, width):
@@ -87,7 +88,7 @@ class TestEveryPatternAndSize:
         torch.testing.assert_close(malvar(cfa, pattern), expected)
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("pattern", get_args(Pattern))
 def test_a_tile_from_an_even_pixel_has_the_values_of_the_whole(pattern):
     cfa = noise(1, 1, 24, 30)
     tile = malvar(cfa[..., 4:20, 6:24], pattern)
@@ -113,7 +114,7 @@ def test_autocast_costs_no_digits():
     assert torch.equal(found, malvar(cfa))
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("pattern", get_args(Pattern))
 def test_degradation(photo, pattern):
     degradation = pickle.loads(pickle.dumps(BayerMosaic(pattern=pattern)))
     [(name, degrade)] = degradation.test_settings().items()
@@ -156,7 +157,7 @@ def user_pairs(tmp_path, photo):
     )
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("pattern", get_args(Pattern))
 def test_a_model_of_one_pattern_restores_the_others(tiny, tmp_path, photo, pattern):
     torch.manual_seed(0)
     rggb = instantiate(tiny(tmp_path, "task=demosaic").module).eval()

@@ -60,12 +60,6 @@ def test_degraded_image(scale, rounded):
     assert torch.equal(to_uint8(degraded) / 255, degraded) == rounded
 
 
-@pytest.mark.parametrize("scale", [1, 5])
-def test_other_scales(scale):
-    with pytest.raises(ValueError, match=f"scale={scale} must be one of 2, 3, 4"):
-        BicubicDown(scale=scale, matlab_uint8=True)
-
-
 @pytest.mark.parametrize(("suffix", "extension"), [("x2", "png"), ("", "bmp")])
 @pytest.mark.parametrize("within", ["HR", "."])
 def test_given_small_versions_are_used(make_data, tmp_path, within, suffix, extension):
@@ -132,7 +126,7 @@ def test_scale_is_said_once(composed):
 
 
 def test_patch_that_no_small_patch_fits(composed):
-    with pytest.raises(InstantiationException, match="patch=64 must be a positive multiple of scale=3"):
+    with pytest.raises(InstantiationException, match="patch=64 must be a multiple of scale=3"):
         instantiate(composed("train", "task=sr", "degradation.scale=3", "data.patch=64").data)
 
 

@@ -21,9 +21,3 @@ def test_the_average_of_a_run_is_that_of_its_weights(tiny, tmp_path):
     # Lightning begins the average with the weights of the first step; the second keeps 2/11 of it.
     expected = torch.lerp(second["current_model_state"][key], first["state_dict"][key], 2 / 11)
     torch.testing.assert_close(second["state_dict"][key], expected)
-
-
-@pytest.mark.parametrize("decay", [-0.1, 1])
-def test_a_decay_that_never_learns_is_refused(decay):
-    with pytest.raises(ValueError, match=f"callbacks.ema.decay={decay} must lie in 0..1"):
-        EMA(decay=decay)

@@ -1,12 +1,11 @@
 import logging
 
-import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kgt_lightning.runs.curves import read_curve, read_metrics
 from kgt_lightning.train import train
-from kgt_lightning.training.callbacks import GradientNorm, KeyGraphPanels, side_by_side
+from kgt_lightning.training.callbacks import GradientNorm, side_by_side
 
 
 def test_pictures_stand_in_a_row_with_white_between_them():
@@ -50,8 +49,3 @@ def test_key_graphs_are_drawn_and_the_training_does_not_notice(tiny, tmp_path):
     events = EventAccumulator(str(tmp_path / "with" / "tensorboard")).Reload()
     names = {tag.rpartition("/")[0] for tag in events.Tags()["images"]}
     assert names == {"panels", "key_graphs/neighbours", "key_graphs/statistics"}
-
-
-def test_a_point_outside_the_image_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"points has \[0.5, 3\]: a point is \[down, across\], each in 0\.\.1"):
-        KeyGraphPanels(folder=str(tmp_path), image=0, size=64, points=[[0.5, 3]])

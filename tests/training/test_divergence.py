@@ -48,8 +48,8 @@ def test_far_too_large_a_rate_is_named(run_command, tiny_arguments):
         ("run=", "run= is no name of a folder below outputs: give one such as run=first"),
         ("run=../../x", "run=../../x is no name of a folder below outputs"),
         ("run=/tmp/x", "run=/tmp/x is no name of a folder below outputs"),
-        ("callbacks.checkpoint=null", "callbacks.checkpoint=null: the best checkpoint is what is tested"),
-        ("+trainer.max_epochs=0", "trainer.max_epochs=0: training is counted in steps"),
+        ("callbacks.checkpoint=null", "callbacks.checkpoint=null must be a section"),
+        ("+trainer.max_epochs=0", "trainer.max_epochs=0 must be one of -1 or null"),
     ],
 )
 def test_what_would_be_found_late_is_found_first(run_command, tiny_arguments, tmp_path, argument, message):

@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from kgt_lightning.config.arguments import readable
 from kgt_lightning.config.comments import CONF_DIR as CONF_DIR
 from kgt_lightning.config.errors import is_user_error, one_line, wrong_argument
 from kgt_lightning.config.help import command_help, summary
@@ -125,7 +126,7 @@ def command(
             # Processes that the job starts are to behave like this one.
             with _full_error("1" if FULL_ERROR else None):
                 try:
-                    check_types(config)
+                    check_types(config, command=config_name)
                     return main(config)
                 except Exception as error:
                     if FULL_ERROR or not is_user_error(error):
@@ -148,7 +149,11 @@ def command(
             for message in _NEEDLESS_WARNINGS:
                 warnings.filterwarnings("ignore", message=f".*{message}")
             logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
-            arguments = sys.argv[1:] = [_rewritten(argument, sections, names) for argument in sys.argv[1:]]
+            try:
+                typed = readable(sys.argv[1:], command=config_name)
+            except ValueError as error:
+                _exit(one_line(error))
+            arguments = sys.argv[1:] = [_rewritten(argument, sections, names) for argument in typed]
             if FULL_ERROR:
                 return started()
             # Hydra raises what it would otherwise print over several lines.

@@ -58,8 +58,12 @@ def wrong_argument(error: HydraException, *, conf: Path, config_name: str, argum
         known = ", ".join(sorted(options | {file.as_posix() for file in files}))
         return f"{group}={name} does not exist: choose one of {known}"
     if isinstance(error, OverrideParseException):
-        reason = "; ".join(str(error).splitlines()[:-1]) or _joined(error)  # without the address of a manual
-        return f"{reason}: write key=value, and quote brackets and spaces, as in 'degradation.sigma=[15,25]'"
+        refused = str(error.override) if error.override is not None else _joined(error)
+        name, _, value = refused.partition("=")
+        return (
+            f"{refused} cannot be read: write key=value, and quote brackets and spaces, as in"
+            f" 'degradation.sigma=[15,25]', and text with other signs twice, \"{name}='{value}'\""
+        )
     if isinstance(error.__cause__, OmegaConfBaseException) and error.__cause__.full_key:
         missing = error.__cause__.full_key
         keys = [each.partition("=")[0].lstrip("+~") for each in arguments]

@@ -3,21 +3,20 @@
 python -m kgt_lightning.config.json_schema > conf/schema.json
 """
 
-import inspect
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from kgt_lightning.config.comments import CONF_DIR, package, read_keys
 from kgt_lightning.config.help import RECIPES
+from kgt_lightning.config.schema import schema_of, signature
+from kgt_lightning.config.types import COMMANDS
 
-_SIMPLE = {bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null"}
+_SIMPLE = {bool: "boolean", int: "integer", str: "string"}
 _INTERPOLATION = {"$ref": "#/$defs/interpolation"}
 
 Schema = dict[str, Any]
@@ -29,7 +28,14 @@ def json_schema() -> Schema:
     # What experiments and the like change stands in the files of the other groups.
     groups = sorted(each for each in CONF_DIR.iterdir() if each.is_dir() and each.name not in (*RECIPES, "hydra"))
     for file in (CONF_DIR / "train.yaml", *(file for group in groups for file in sorted(group.glob("*.yaml")))):
-        _add_file(root, file)
+        # types by the signatures of the classes that it names
+        _add(root, content_of(file), read_keys(file), prefix="")
+    for name, hint in COMMANDS["train"].items():
+        entry = root
+        for part in name.split("."):
+            entry = entry["properties"][part]
+        entry.pop("anyOf", None)
+        _add_type(entry, schema_of(hint))
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Configuration of a training with kgt_lightning",
@@ -39,22 +45,21 @@ def json_schema() -> Schema:
     }
 
 
-def _add_file(root: Schema, file: Path) -> None:
-    """Add the keys of one file, with types by the signatures of the classes that it names, and with its comments."""
+def content_of(file: Path) -> dict[Any, Any]:
+    """What a file adds to the configuration, in its place there."""
     content: Any = OmegaConf.to_container(OmegaConf.load(file))
-    comments = read_keys(file)
     content.pop("defaults", None)
     content.pop("hydra", None)
     for name in reversed(package(file).split(".")):
         content = {name: content} if name else content
-    _add(root, content, comments, prefix="")
+    return content
 
 
 def _add(node: Schema, section: Mapping[Any, Any], comments: Mapping[str, Any], *, prefix: str) -> None:
     properties = node.setdefault("properties", {})
-    hints = dict(_parameters(section["_target_"])) if "_target_" in section else {}
+    hints = signature(section["_target_"]) if "_target_" in section else {}
     for name, hint in hints.items():
-        _add_type(properties.setdefault(name, {}), _schema(hint))
+        _add_type(properties.setdefault(name, {}), schema_of(hint))
     for key, value in section.items():
         name = str(key)
         entry = properties.setdefault(name, {})
@@ -69,18 +74,6 @@ def _add(node: Schema, section: Mapping[Any, Any], comments: Mapping[str, Any], 
             _add_type(entry, _of_value(value))
 
 
-def _parameters(target: str) -> Iterator[tuple[str, Any]]:
-    """Parameters of a class or function, each with its annotation."""
-    called = get_object(target)
-    try:
-        hints = get_type_hints(called.__init__ if inspect.isclass(called) else called)
-    except NameError:  # a library's annotations that only its type checker can see
-        hints = {}
-    for name, parameter in inspect.signature(called).parameters.items():
-        if parameter.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
-            yield name, hints.get(name, Any)
-
-
 def _add_type(entry: Schema, schema: Schema) -> None:
     """Allow what another file allows, too, and the value of another key."""
     if not schema or "properties" in entry:
@@ -90,23 +83,6 @@ def _add_type(entry: Schema, schema: Schema) -> None:
     }
     allowed.pop(json.dumps(_INTERPOLATION), None)
     entry["anyOf"] = [*(allowed[key] for key in sorted(allowed)), _INTERPOLATION]
-
-
-def _schema(hint: Any) -> Schema:
-    """Schema of an annotation; empty for one that takes anything."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint in _SIMPLE:
-        return {"type": _SIMPLE[hint]}
-    if origin is Literal:
-        return {"enum": list(arguments)}
-    if origin in (Union, UnionType):
-        parts = [_schema(each) for each in arguments]
-        return {"anyOf": [each for part in parts for each in part.get("anyOf", [part])]} if all(parts) else {}
-    if origin in (Sequence, list, tuple):
-        return {"type": "array", "items": _schema(arguments[0])}
-    if origin in (Mapping, dict):
-        return {"type": "object", "additionalProperties": _schema(arguments[1])}
-    return {"type": "object"} if inspect.isclass(hint) and hint.__module__ != "typing" else {}
 
 
 def _of_value(value: Any) -> Schema:

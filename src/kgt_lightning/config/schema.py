@@ -1,23 +1,39 @@
 """Signatures of the configured classes as schema: a value that does not fit is named by its key before all runs."""
 
 import inspect
+import math
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from kgt_lightning.config.types import COMMANDS, FOREIGN, PATH, Section
+
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "null"}
+_SIMPLE = {bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null"}
+_BOUNDS = {
+    "ge": ("minimum", operator.ge, "of at least {}"),
+    "gt": ("exclusiveMinimum", operator.gt, "above {}"),
+    "le": ("maximum", operator.le, "of at most {}"),
+    "lt": ("exclusiveMaximum", operator.lt, "below {}"),
+    "min_length": ("min", operator.ge, "of at least {}"),
+    "max_length": ("max", operator.le, "of at most {}"),
+}
+"""Bounds as annotated-types calls them: their names in JSON schemas, how they compare, and in words."""
 
 
-def check_types(config: DictConfig) -> None:
-    """Compare every value of every section that names a ``_target_`` with the annotation of its parameter.
+def check_types(config: DictConfig, *, command: str = "") -> None:
+    """Compare the command's own keys, and every value below a ``_target_``, with the types that are declared for them.
 
-    Numbers, texts, null, Literals, and lists, mappings and unions of them are checked; other annotations take anything.
+    Numbers, texts, null, Literals, and lists, mappings and unions of them are checked, with the bounds of Annotated;
+    other annotations take anything. No number may be infinite or not a number.
 
     Raises:
-        ValueError: for a value of another type, a key that is no parameter, or a class that cannot be imported.
+        ValueError: for a value of another type or range, a key that is no parameter, or a class that cannot be
+            imported.
 
     """
     task = config.get("task")
@@ -26,26 +42,36 @@ def check_types(config: DictConfig) -> None:
             f"the file of task={task.task} has to begin with the line '# @package _global_': without it its keys lie"
             " below task, where nothing looks for them"
         )
+    for name, hint in COMMANDS.get(command, {}).items():
+        parent = OmegaConf.select(config, name.rpartition(".")[0]) if "." in name else config
+        leaf = name.rpartition(".")[2]
+        if isinstance(parent, DictConfig) and leaf in parent:
+            _check(parent, leaf, hint, name=name)
     for section, node in _sections(config, ""):
         target = _target(node["_target_"], section)
         parameters = inspect.signature(target).parameters
         open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
-        hints = _hints(target)
+        hints = signature(node["_target_"])
         keys: list[Any] = list(node)
         for key in keys:
             name = f"{section}.{key}" if section else key
-            if str(key).startswith("_") or OmegaConf.is_missing(node, key):
+            if str(key).startswith("_"):
                 continue
             if key not in parameters and not open_ended:
                 known = ", ".join(each for each in parameters if each not in ("self", "args"))
                 raise ValueError(f"{name} is no setting of {target.__name__}: it has {known}")
-            # What is interpolated is checked, and named, where it is written.
-            if key not in hints or OmegaConf.is_interpolation(node, key):
-                continue
-            value = node[key]
-            plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-            if not _fits(plain, hints[key]):
-                raise ValueError(f"{name}={_shown(plain)} must be {_in_words(hints[key])}")
+            if key in hints:
+                _check(node, key, hints[key], name=name)
+
+
+def _check(node: DictConfig, key: str, hint: Any, *, name: str) -> None:
+    # What is interpolated is checked, and named, where it is written.
+    if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+        return
+    value = node[key]
+    plain = OmegaConf.to_container(value, resolve=hint != Section) if OmegaConf.is_config(value) else value
+    if not _fits(plain, hint):
+        raise ValueError(f"{name}={_shown(plain)} must be {in_words(hint)}")
 
 
 def _target(name: str, section: str) -> Any:
@@ -58,11 +84,45 @@ def _target(name: str, section: str) -> Any:
         ) from error
 
 
-def _hints(target: Any) -> dict[str, Any]:
+def signature(name: str) -> dict[str, Any]:
+    """Parameters of a class or function by its name, each with its annotation."""
+    target = get_object(name)
     try:
-        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     except NameError:  # a library's annotations that only its type checker can see
-        return {}
+        hints = {}
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    parameters = [key for key, each in inspect.signature(target).parameters.items() if each.kind not in kinds]
+    return {key: hints.get(key, Any) for key in parameters} | FOREIGN.get(name, {})
+
+
+def bounds(hint: Any) -> dict[str, Any]:
+    """Bounds of an Annotated, as annotated-types calls them."""
+    named = {name: getattr(each, name, None) for each in hint.__metadata__ for name in _BOUNDS}
+    return {name: limit for name, limit in named.items() if limit is not None}
+
+
+def schema_of(hint: Any) -> dict[str, Any]:
+    """JSON schema of an annotation; empty for one that takes anything."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        schema = schema_of(arguments[0])
+        unit = {"string": "Length", "array": "Items"}.get(schema.get("type", ""), "")
+        return schema | {_BOUNDS[name][0] + unit: limit for name, limit in bounds(hint).items()}
+    if hint in _SIMPLE:
+        return {"type": _SIMPLE[hint]}
+    if hint is None:
+        return {"type": "null"}
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if origin in (Union, UnionType):
+        parts = [schema_of(each) for each in arguments]
+        return {"anyOf": [each for part in parts for each in part.get("anyOf", [part])]} if all(parts) else {}
+    if origin in (Sequence, list, tuple):
+        return {"type": "array", "items": schema_of(arguments[0])}
+    if origin in (Mapping, dict):
+        return {"type": "object", "additionalProperties": schema_of(arguments[1])}
+    return {"type": "object"} if inspect.isclass(hint) and hint.__module__ != "typing" else {}
 
 
 def _sections(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:
@@ -82,14 +142,21 @@ def _sections(node: Any, name: str) -> Iterator[tuple[str, DictConfig]]:
 
 def _fits(value: Any, hint: Any) -> bool:
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        size = len(value) if isinstance(value, str | list) else value
+        # bounds compare what is of the type
+        return _fits(value, arguments[0]) and all(_BOUNDS[name][1](size, limit) for name, limit in bounds(hint).items())
+    if hint is None:
+        return value is None
     if hint in (bool, str, NoneType):
         return isinstance(value, hint)
     if hint in (int, float):
-        return isinstance(value, (int, float) if hint is float else int) and not isinstance(value, bool)
+        number = isinstance(value, (int, float) if hint is float else int) and not isinstance(value, bool)
+        return number and math.isfinite(value)
     if origin in (Union, UnionType):
         return any(_fits(value, each) for each in arguments)
     if origin is Literal:
-        return value in arguments
+        return any(value == each and type(value) is type(each) for each in arguments)  # true is no 1
     if origin in (Sequence, list, tuple):
         return isinstance(value, list) and all(_fits(each, arguments[0]) for each in value)
     if origin in (Mapping, dict):
@@ -98,21 +165,36 @@ def _fits(value: Any, hint: Any) -> bool:
     return not inspect.isclass(hint) or isinstance(value, dict) or hint.__module__ == "typing"
 
 
-def _in_words(hint: Any) -> str:
+def in_words(hint: Any) -> str:
+    """An annotation as what a value must be."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        if PATH in hint.__metadata__:
+            return "a path"
+        limits = bounds(hint)
+        if limits.keys() == {"ge", "le"}:
+            said = f"in {limits['ge']}..{limits['le']}"
+        elif limits.keys() == {"min_length", "max_length"}:
+            said = f"of {limits['max_length']}"
+        else:
+            said = " and ".join(_BOUNDS[name][2].format(limit) for name, limit in limits.items())
+        what, comma, rest = in_words(arguments[0]).partition(",")
+        return f"{what} {said}{comma}{rest}"
     if hint in _WORDS:
         return _WORDS[hint]
+    if hint is None:
+        return "null"
     if origin in (Union, UnionType):
         literals = [value for each in arguments if get_origin(each) is Literal for value in get_args(each)]
-        others = [_in_words(each) for each in arguments if get_origin(each) is not Literal]
-        return " or ".join(dict.fromkeys([*([_in_words(Literal[tuple(literals)])] if literals else []), *others]))
+        others = [in_words(each) for each in arguments if get_origin(each) is not Literal]
+        return " or ".join(dict.fromkeys([*([in_words(Literal[tuple(literals)])] if literals else []), *others]))
     if origin is Literal:
         return "one of " + ", ".join(dict.fromkeys(str(each) for each in arguments))
     if origin in (Sequence, list, tuple):
-        return f"a list [...], each {_in_words(arguments[0])}"
+        return f"a list [...], each {in_words(arguments[0])}"
     if origin in (Mapping, dict):
-        return f"a mapping {{...}}, each {_in_words(arguments[1])}"
-    return "a section with a _target_"
+        return f"a mapping {{...}}, each {in_words(arguments[1])}" if arguments[1] is not Any else "a section"
+    return "anything" if hint is Any or not inspect.isclass(hint) else "a section with a _target_"
 
 
 def _shown(value: Any) -> str:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import lightning
 import torch
+from annotated_types import Interval, MinLen
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from kgt_lightning.config.types import Count, FilePath, NotNegative, Seed, Share, Size
 from kgt_lightning.data.datasets import Patches, Sample, StepSampler, TestSet, WholeImages, batch_of_one, ignore_signals
 from kgt_lightning.data.image_sets import (
     BUNDLED_TEST,
@@ -31,7 +33,7 @@ from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.images.color import gray, luma
 from kgt_lightning.images.files import read_shape
 from kgt_lightning.images.formats import list_images
-from kgt_lightning.metrics.psnr_ssim import Protocol, check_protocol
+from kgt_lightning.metrics.psnr_ssim import Protocol
 
 log = logging.getLogger(__name__)
 
@@ -47,70 +49,62 @@ class RestorationData(lightning.LightningDataModule):
 
     degradation: Degradation
     """Makes the degraded images of sets that bring none."""
-    root: str | None
+    root: FilePath | None
     """Folder that holds the image sets; None takes the images that ship with scikit-image and scikit-learn."""
-    degraded: str | None
+    degraded: FilePath | None
     """Folder of the user's own degraded images, partners of those in ``clean``; they take the place of ``train``."""
-    clean: str | None
+    clean: FilePath | None
     """Folder of clean images of the same names."""
-    train: Sequence[str] | None
+    train: Annotated[Sequence[str], MinLen(1)] | None
     """Names of the folders below root to train on; None trains on nothing, for evaluation."""
     exclude: Sequence[str] = ()  # as in checkpoints of before there was a choice
     """Photographs of the training folders to leave out, such as BSD400/302003.jpg: they are in a test set too."""
-    test: Sequence[str] | None
+    test: Annotated[Sequence[str], MinLen(1)] | None
     """Names of the folders below root to test on; None takes what is held out of the user's own pairs, or of all of
     them where nothing is trained; without pairs the usual ones."""
     default_test: Mapping[int, Sequence[str]]
     """Names of the folders that results are usually given for, by the number of channels."""
-    channels: int
+    channels: Literal[3, 1]
     """Of the clean images: 3 for colour, 1 for gray."""
     repeat_gray: bool
     """Whether gray files in a colour set are read as three equal channels, instead of being refused."""
     test_gray: Literal["gray", "luma"]
     """How colour files of test sets become gray: full-range, or as MATLAB's Y, rounded to 8 bits."""
-    patch: int
+    patch: Annotated[int, Interval(ge=1, le=2**12)]
     """Side of the clean training patches in pixels."""
-    min_detail: float = 0  # as in checkpoints of before there was a choice
+    min_detail: NotNegative = 0  # as in checkpoints of before there was a choice
     """Training patches that are flatter are drawn anew, see :class:`Patches`; 0 takes every patch."""
-    flat: float = 0  # as in checkpoints of before there was a choice
+    flat: Share = 0  # as in checkpoints of before there was a choice
     """Share of the training patches, from 0 to 1, that are even colours instead of parts of photographs."""
-    batch_size: int
+    batch_size: Size
     """Patches of one step, over all devices and accumulated batches."""
-    workers: int
+    workers: Annotated[int, Interval(ge=0, le=1024)]
     """Processes that prepare batches; 0 prepares them in the training process."""
-    seed: int
+    seed: Seed
     """Of everything random in training."""
-    validation_images: int
+    validation_images: Count
     """Images of the training folders kept for validation, at most an eighth of them."""
-    validation_size: int
+    validation_size: Size
     """Side in pixels of the central part of them that is used."""
-    cache_dir: str
+    cache_dir: FilePath
     """Where decoded images are kept between runs."""
     protocol: Protocol
     """Family of papers whose way to crop and degrade test images is followed."""
-    modulo: Mapping[Protocol, int]
+    modulo: Mapping[Protocol, Count]
     """Clean test images are cropped, top left, to multiples of this under each protocol."""
 
     def __post_init__(self) -> None:
         super().__init__()
-        check_protocol(self.protocol)
         name = type(self.degradation).__name__
         if not isinstance(self.degradation, Degradation):
             raise ValueError(f"degradation={name} is no degradation: inherit from {Degradation.__module__}.Degradation")
-        if self.channels not in (1, 3):
-            raise ValueError(f"data.channels={self.channels} must be 3 (colour) or 1 (gray)")
         if self.channels not in self.degradation.clean_channels:
             known = " or ".join(map(str, self.degradation.clean_channels))
             raise ValueError(f"data.channels={self.channels} must be {known}: {name} takes no other images")
-        if self.patch < 1 or self.patch % self.degradation.scale:
-            raise ValueError(f"data.patch={self.patch} must be a positive multiple of scale={self.degradation.scale}")
-        at_least = {"batch_size": 1, "workers": 0, "min_detail": 0, "flat": 0, "validation_images": 1}
-        at_least["validation_size"] = self.degradation.scale
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"data.{name}={getattr(self, name)} must be at least {least}")
-        if self.flat > 1:
-            raise ValueError(f"data.flat={self.flat} must be at most 1: it is a share of the patches")
+        if self.patch % self.degradation.scale:
+            raise ValueError(f"data.patch={self.patch} must be a multiple of scale={self.degradation.scale}")
+        if self.validation_size < self.degradation.scale:
+            raise ValueError(f"data.validation_size={self.validation_size} must be at least {self.degradation.scale}")
         if (self.degraded is None) != (self.clean is None):
             missing = "degraded" if self.degraded is None else "clean"
             raise ValueError(f"data.{missing} is not given: pairs need data.degraded=<folder> data.clean=<folder>")

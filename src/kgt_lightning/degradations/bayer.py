@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from kgt_lightning.degradations.degradation import Degradation, seeded_by_name
 
-PATTERNS = ("RGGB", "GRBG", "GBRG", "BGGR")
+Pattern = Literal["RGGB", "GRBG", "GBRG", "BGGR"]
 """Colours of the first two rows of two pixels."""
 
 _MEASURED, _CROSS, _ROW, _COLUMN, _DIAGONAL = range(5)
@@ -23,9 +24,9 @@ class BayerMosaic(Degradation):
     Without noise. The patch is cut and flipped before, so that every mosaic begins with the pattern's first pixel.
     """
 
-    pattern: str
+    pattern: Pattern
     """Colours of the first 2 x 2 pixels, row by row: RGGB, GRBG, GBRG or BGGR."""
-    network_pattern: str | None = None  # as in checkpoints of before there was a choice
+    network_pattern: Pattern | None = None  # as in checkpoints of before there was a choice
     """Colours of the first 2 x 2 pixels of what the network is given: mosaics of another pattern are extended by a
     mirrored row, or column, until they begin so: one model restores all four. None gives it the pattern as it is."""
     channels = 1
@@ -144,5 +145,5 @@ def _rows(pattern: str) -> list[list[int]]:
 
 
 def _check(pattern: str) -> None:
-    if pattern not in PATTERNS:
-        raise ValueError(f"pattern={pattern} must be one of {', '.join(PATTERNS)}")
+    if pattern not in get_args(Pattern):
+        raise ValueError(f"pattern={pattern} must be one of {', '.join(get_args(Pattern))}")

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
 from kgt_lightning.degradations.degradation import Degradation, seeded_by_name
 from kgt_lightning.images.resize import imresize
-
-SCALES = (2, 3, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,14 +18,9 @@ class BicubicDown(Degradation):
     It has no context: the patches of an image are resized as a whole image is, mirrored at their edges.
     """
 
-    scale: int
-    """2, 3 or 4."""
+    scale: Literal[2, 3, 4]
     matlab_uint8: bool
     """Whether both passes are rounded to 8 bits, as in files that MATLAB wrote; otherwise nothing is rounded."""
-
-    def __post_init__(self) -> None:
-        if self.scale not in SCALES:
-            raise ValueError(f"scale={self.scale} must be one of {', '.join(map(str, SCALES))}")
 
     @property
     def given_setting(self) -> str:

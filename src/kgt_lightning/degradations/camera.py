@@ -4,12 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, MinLen
 from torch import Tensor
 from torch.nn import functional as F
 
+from kgt_lightning.config.types import Share
 from kgt_lightning.degradations.bayer import malvar, mosaic
 from kgt_lightning.degradations.degradation import Degradation, rng_for
 from kgt_lightning.degradations.jpeg import BLOCK, compress
@@ -39,7 +42,7 @@ class CameraNoise(Degradation):
     """Files with measured noise, below the root or anywhere, of which the first that is there is read."""
     iso: Range
     """Of the profiles that training draws: first a camera, then one of its profiles."""
-    test_iso: Sequence[float]
+    test_iso: Annotated[Sequence[Annotated[float, Ge(1)]], MinLen(1)]
     """To test: of a camera that was kept from the training, drawn by the name of the image, the nearest profile."""
     red: Range
     """Gain of red in the white balance, 1 is that of green."""
@@ -50,13 +53,13 @@ class CameraNoise(Degradation):
     artifacts: Range
     """Part of the errors of the demosaicking that is left: 1 is all that Malvar's filters make of a picture which is
     sharp to the pixel, 0 leaves the noise alone. Lenses blur, and cameras interpolate with more care."""
-    test_artifacts: float
+    test_artifacts: Share
     quality: Range
     """Of JPEG files, whole numbers in 1..100."""
-    jpeg: float
-    """Share of the pictures that become JPEG files, 0 to 1."""
-    untouched: float
-    """Share of the training patches that are left as they are, 0 to 1."""
+    jpeg: Share
+    """Of the pictures, that become JPEG files."""
+    untouched: Share
+    """Of the training patches, that are left as they are."""
     clean_channels = (3,)
     context = BLOCK + _REACH
 
@@ -68,11 +71,6 @@ class CameraNoise(Degradation):
                 raise ValueError(
                     f"degradation.{name}={dict(given)} must be a range {{low:..,high:..}} within {least}..{most}"
                 )
-        for name in ("jpeg", "untouched", "test_artifacts"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"degradation.{name}={getattr(self, name)} must lie in 0..1")
-        if not self.test_iso or min(self.test_iso) < 1:
-            raise ValueError(f"degradation.test_iso={list(self.test_iso)} must be a list such as [3200,100]")
 
     @cached_property
     def cameras(self) -> Cameras:

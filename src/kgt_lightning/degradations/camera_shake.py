@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kgt_lightning.config.types import NotNegative
 from kgt_lightning.degradations.degradation import Degradation, quantize_8bit, seeded_by_name
 from kgt_lightning.degradations.levels import Level, Levels
 from kgt_lightning.images.color import to_linear, to_srgb
@@ -27,22 +28,18 @@ class CameraShake(Degradation):
     """Length of the path in training, in pixels: fixed, drawn from a list, or drawn uniformly from {low, high}."""
     test_shake: float | Sequence[float] | None
     """Lengths to test, see :class:`Levels`."""
-    tremor: float
+    tremor: NotNegative
     """How much the hand trembles, at most: radians over the exposure."""
-    pull: float
+    pull: NotNegative
     """How strongly it comes back, at most."""
-    jerks: float
+    jerks: NotNegative
     """How often it is thrown back, at most: expected number during the exposure."""
-    noise: float
+    noise: NotNegative
     """Standard deviation in 8-bit values."""
     linear_light: bool
     """Whether light is convolved; otherwise the sRGB values, as most synthetic sets do."""
 
     def __post_init__(self) -> None:
-        for name in ("tremor", "pull", "jerks", "noise"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"degradation.{name}={getattr(self, name)} must be 0 or more")
-
         _ = self.lengths
 
     @cached_property
@@ -50,11 +47,12 @@ class CameraShake(Degradation):
         """Lengths of the path in pixels."""
         return Levels(
             name="shake",
-            what="0 or more pixels",
+            what="pixels in 0..256",
             training=self.shake,
             test=self.test_shake,
             usual=(4, 8, 12),
             least=0,
+            most=256,
         )
 
     @property

@@ -1,12 +1,15 @@
 """Drops of water on the lens or on a window before it."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Interval
 from torch import Tensor
 
+from kgt_lightning.config.types import NotNegative, Share
 from kgt_lightning.degradations.degradation import quantize_8bit
 
 SMALLEST = 1 / 3
@@ -26,27 +29,16 @@ class Drops:
     mirrored, and its part that is within a drop's reach is all that the drop shows.
     """
 
-    strength: float
+    strength: NotNegative
     """Multiplies the number of drops; 0 leaves an 8-bit image as it is."""
-    coverage: float
+    coverage: Share
     """Part of the picture that drops cover, about, at most 1."""
-    radius: float
+    radius: Annotated[float, Ge(3)]
     """Of the largest drops in pixels; the smallest have a third of it, and there are more of them."""
-    shrink: float
+    shrink: Annotated[float, Ge(1)]
     """How many times smaller the scene is in the middle of a drop."""
-    softness: float
+    softness: Annotated[float, Interval(gt=0, lt=1)]
     """Width of the edge, in radii of the drop."""
-
-    def __post_init__(self) -> None:
-        if self.strength < 0:
-            raise ValueError(f"drops.strength={self.strength} must be 0 or more")
-        if not 0 <= self.coverage <= 1:
-            raise ValueError(f"drops.coverage={self.coverage} must lie in 0..1")
-        for name, least in (("radius", 3), ("shrink", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"drops.{name}={getattr(self, name)} must be at least {least}")
-        if not 0 < self.softness < 1:
-            raise ValueError(f"drops.softness={self.softness} must lie between 0 and 1")
 
     def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
         """Image [C, H, W] of a clean one in [0, 1], seen through a lens with drops on it."""

@@ -33,11 +33,12 @@ class GaussianNoise(Degradation):
         """Standard deviations in 8-bit values."""
         return Levels(
             name="sigma",
-            what="a level of 0 or more",
+            what="a level in 0..255",
             training=self.sigma,
             test=self.test_sigma,
             usual=(15, 25, 50),
             least=0,
+            most=255,
         )
 
     @property

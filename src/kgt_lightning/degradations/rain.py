@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from kgt_lightning.config.types import NotNegative, Positive, Share
 from kgt_lightning.degradations.degradation import quantize_8bit
 from kgt_lightning.degradations.particles import draw, scatter
 from kgt_lightning.degradations.veil import Veil
@@ -23,26 +24,19 @@ class Rain:
     "Vision and Rain", IJCV 2007). All drops of a picture fall in one direction, but for a few degrees.
     """
 
-    strength: float
+    strength: NotNegative
     """Multiplies density and beta; 0 leaves an 8-bit image as it is."""
-    density: float
+    density: Share
     """Drops per pixel."""
-    length: float
+    length: NotNegative
     """Of the nearest streaks, in pixels; the farthest have a quarter of it."""
-    radius: float
+    radius: Positive
     """Of the nearest streaks, in pixels."""
-    brightness: float
+    brightness: NotNegative
     """Light that the middle of a streak adds, of a white of 1."""
-    slant: float
+    slant: NotNegative
     """Degrees from the vertical, at most."""
     veil: Veil
-
-    def __post_init__(self) -> None:
-        for name in ("strength", "density", "length", "brightness", "slant"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"rain.{name}={getattr(self, name)} must be 0 or more")
-        if self.radius <= 0:
-            raise ValueError(f"rain.radius={self.radius} must be more than 0 pixels")
 
     def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
         """Rainy image [C, H, W] of a clean one in [0, 1]."""

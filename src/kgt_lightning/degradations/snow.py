@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from kgt_lightning.config.types import NotNegative, Positive, Share
 from kgt_lightning.degradations.degradation import quantize_8bit
 from kgt_lightning.degradations.particles import Particles, draw, scatter
 from kgt_lightning.degradations.veil import Veil
@@ -24,26 +25,19 @@ class Snow:
     their way. Where several lie before each other, each lets through a part of the light: z = 1 - exp(-sum).
     """
 
-    strength: float
+    strength: NotNegative
     """Multiplies density and beta; 0 leaves an 8-bit image as it is."""
-    density: float
+    density: Share
     """Flakes per pixel."""
-    radius: float
+    radius: Positive
     """Of the nearest flakes, in pixels; the farthest have a quarter of it."""
-    length: float
+    length: NotNegative
     """Way of the nearest flakes while the shutter is open, in pixels."""
-    opacity: float
+    opacity: NotNegative
     """Optical thickness of the middle of a flake."""
-    slant: float
+    slant: NotNegative
     """Degrees from the vertical, at most."""
     veil: Veil
-
-    def __post_init__(self) -> None:
-        for name in ("strength", "density", "length", "opacity", "slant"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"snow.{name}={getattr(self, name)} must be 0 or more")
-        if self.radius <= 0:
-            raise ValueError(f"snow.radius={self.radius} must be more than 0 pixels")
 
     def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
         """Snowy image [C, H, W] of a clean one in [0, 1]."""

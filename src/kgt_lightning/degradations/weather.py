@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import MinLen
 from torch import Tensor
 
+from kgt_lightning.config.types import NotNegative
 from kgt_lightning.degradations.degradation import Degradation, seeded_by_name
 from kgt_lightning.degradations.drops import Drops
 from kgt_lightning.degradations.rain import Rain
@@ -19,21 +21,16 @@ Kind = Literal["rain", "snow", "drops"]
 class Weather(Degradation):
     """degraded = the clean image in one kind of weather, which each training sample draws evenly from ``kinds``."""
 
-    kinds: Sequence[Kind]
-    strength: float
+    kinds: Annotated[Sequence[Kind], MinLen(1)]
+    strength: NotNegative
     """Multiplies that of every kind; 0 is fine weather."""
     rain: Rain
     snow: Snow
     drops: Drops
 
     def __post_init__(self) -> None:
-        if self.strength < 0:
-            raise ValueError(f"degradation.strength={self.strength} must be 0 or more")
-        known = get_args(Kind)
-        if not self.kinds or set(self.kinds) - set(known) or len(set(self.kinds)) < len(self.kinds):
-            raise ValueError(
-                f"degradation.kinds={list(self.kinds)} must be one or more of {', '.join(known)}, each once"
-            )
+        if len(set(self.kinds)) < len(self.kinds):
+            raise ValueError(f"degradation.kinds={list(self.kinds)} must name each kind once")
 
     def __call__(self, clean: Tensor, rng: np.random.Generator) -> Tensor:
         """Degraded image [C, H, W] of a clean one in [0, 1]."""

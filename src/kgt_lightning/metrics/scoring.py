@@ -3,14 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, cast
 
 import torch
+from annotated_types import MinLen
 from hydra.utils import instantiate
 from torch import Tensor
 
+from kgt_lightning.config.types import Whole
 from kgt_lightning.metrics import psnr_ssim
-from kgt_lightning.metrics.psnr_ssim import PSNR, PSNRB, SSIM, SSIM3D, check_protocol, describe_protocol, prepare
+from kgt_lightning.metrics.psnr_ssim import PSNR, PSNRB, SSIM, SSIM3D, describe_protocol, prepare
 
 
 class Metric(Protocol):
@@ -61,23 +63,17 @@ class Scoring:
 
     protocol: psnr_ssim.Protocol
     """Family of metrics: ``swinir`` or ``grl``; their numbers must not be mixed."""
-    metrics: Sequence[Literal["psnr", "ssim", "ssim_3d", "psnr_b"] | Metric]
+    metrics: Annotated[Sequence[Literal["psnr", "ssim", "ssim_3d", "psnr_b"] | Metric], MinLen(1)]
     """Ours by their short names, others as objects."""
-    colours: Sequence[Literal["rgb", "y"]]
+    colours: Annotated[Sequence[Literal["rgb", "y"]], MinLen(1)]
     """``rgb`` scores all channels, of gray images the only one; ``y`` MATLAB's luma of RGB."""
-    crops: Sequence[int]
+    crops: Annotated[Sequence[Whole], MinLen(1)]
     """Border pixels that are not scored."""
 
     def __post_init__(self) -> None:
-        check_protocol(self.protocol)
         names = [metric.name for metric in self._metrics]
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"module.scoring.metrics={names} must list some metrics, each once")
-        given = list(self.colours)
-        if not given or not set(given) <= {"rgb", "y"}:
-            raise ValueError(f"module.scoring.colours={given} must list some of rgb, y")
-        if not self.crops or min(self.crops) < 0:
-            raise ValueError(f"module.scoring.crops={list(self.crops)} must list border widths of 0 or more pixels")
+        if len(set(names)) < len(names):
+            raise ValueError(f"module.scoring.metrics={names} must list each metric once")
 
     @cached_property
     def _metrics(self) -> tuple[Metric, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kgt_lightning.config.types import Size, Sizes, Whole
 from kgt_lightning.model.stage import Stage
 
 
@@ -34,10 +35,10 @@ class ConvUShape(nn.Module):
         stage: Callable[..., Stage],
         width: int,
         shift: bool,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        up_depths: Sequence[int],
-        heads: Sequence[int],
+        widths: Sequence[Size],
+        depths: Sizes,
+        up_depths: Sequence[Size],
+        heads: Sequence[Whole],
     ) -> None:
         super().__init__()
         channels = [width, *widths]

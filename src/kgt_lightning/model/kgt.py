@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor, nn
 
+from kgt_lightning.config.types import Count, Positive, Size
 from kgt_lightning.model.backbone import Backbone
 from kgt_lightning.model.conv_ushape import ConvUShape
 from kgt_lightning.model.layouts import Columnar, UShape
@@ -50,24 +52,24 @@ class KGT(nn.Module):
     def __init__(
         self,
         *,
-        channels: int,
-        width: int,
+        channels: Literal[1, 3],
+        width: Size,
         layout: LayoutFactory,
-        window: int,
-        k: int,
-        train_k: Sequence[int] | None,
-        stride: int,
-        ffn_ratio: float,
+        window: Size,
+        k: Count,
+        train_k: Annotated[Sequence[Count], MinLen(1)] | None,
+        stride: Size,
+        ffn_ratio: Positive,
         share_graph: bool,
         shift: bool,
         mixer: MixerFactory | None,
         attention: str,
         checkpointing: bool,
         compile: bool,
-        ffn: str = "linear",  # as all checkpoints before there was a choice
+        ffn: Literal["linear", "depthwise", "gated", "conv"] = "linear",  # as all checkpoints before there was a choice
     ) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels: int = channels
         self.width = width
         self.window = window
         self.stride = stride

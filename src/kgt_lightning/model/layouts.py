@@ -1,10 +1,11 @@
 """How stages are wired: one after the other, or down and up through resolutions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from kgt_lightning.config.types import Size, Sizes, Whole
 from kgt_lightning.model.stage import Stage
 
 StageFactory = Callable[..., Stage]
@@ -17,7 +18,7 @@ class Columnar(nn.Module):
     reduction = 1
     """How many times smaller than its input the smallest feature map is."""
 
-    def __init__(self, *, stage: StageFactory, width: int, shift: bool, depths: Sequence[int], heads: int) -> None:
+    def __init__(self, *, stage: StageFactory, width: int, shift: bool, depths: Sizes, heads: Size) -> None:
         super().__init__()
         self.first_norm = nn.LayerNorm(width)
         self.stages = nn.ModuleList(
@@ -47,9 +48,9 @@ class UShape(nn.Module):
         stage: StageFactory,
         width: int,
         shift: bool,
-        depths: Sequence[int],
-        heads: Sequence[int],
-        final_depth: int,
+        depths: Sizes,
+        heads: Sizes,
+        final_depth: Whole,
     ) -> None:
         super().__init__()
         if len(depths) != len(heads):

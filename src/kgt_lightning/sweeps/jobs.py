@@ -33,7 +33,7 @@ class Job(Run):
         """Arguments for its process, None if its configuration is wrong, which run.json then says."""
         self.config.resume = True
         try:
-            check_types(self.config)
+            check_types(self.config, command="train")
         except Exception as error:
             if not is_user_error(error):
                 raise

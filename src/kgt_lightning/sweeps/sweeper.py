@@ -88,7 +88,7 @@ class OptunaSweeper(Sweeper):
         if not spaces:
             raise ValueError("there is nothing to search: name spaces, such as 'optim.lr=tag(log,interval(1e-4,3e-3))'")
         for point in corners(spaces):
-            check_types(self._composed([*fixed, *point]))
+            check_types(self._composed([*fixed, *point]), command="train")
         shared = self._composed(fixed)
         folder = Path(self.config.hydra.sweep.dir)
 

@@ -1,7 +1,8 @@
 """The average of the weights that is validated and kept."""
 
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -15,14 +16,9 @@ class EMA(WeightAveraging):
     Args:
         decay: share of the old average that is kept at each step, in the long run.
 
-    Raises:
-        ValueError: if the decay does not lie in 0..1, 1 excluded.
-
     """
 
-    def __init__(self, *, decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"callbacks.ema.decay={decay} must lie in 0..1, 1 excluded: 0.999 suits long runs")
+    def __init__(self, *, decay: Annotated[float, Interval(ge=0, lt=1)]) -> None:
         self.decay = decay
         super().__init__(multi_avg_fn=self._average)
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor
 from kgt_lightning.analysis.figures import draw_neighbours, draw_statistics
 from kgt_lightning.analysis.key_graphs import captured
 from kgt_lightning.config.extras import require
+from kgt_lightning.config.types import Points, Positive, Size, Whole
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.images.files import Picture, read_image, write_image
 from kgt_lightning.model.padding import pad_to_multiple
@@ -46,7 +47,7 @@ class Panels(Callback):
     white.
     """
 
-    def __init__(self, *, folder: str, images: int, error_scale: float) -> None:
+    def __init__(self, *, folder: str, images: Whole, error_scale: Positive) -> None:
         self.folder = Path(folder)
         self.images = images
         self.error_scale = error_scale
@@ -115,13 +116,8 @@ class KeyGraphPanels(Callback):
 
     """
 
-    def __init__(self, *, folder: str, image: int, size: int, points: Sequence[Sequence[float]]) -> None:
+    def __init__(self, *, folder: str, image: Whole, size: Size, points: Points) -> None:
         require("callbacks=key_graphs", "report", "matplotlib")
-        for point in points:
-            if len(point) != 2 or not all(0 <= place <= 1 for place in point):
-                raise ValueError(
-                    f"callbacks.key_graphs.points has {list(point)}: a point is [down, across], each in 0..1"
-                )
         self.folder = Path(folder)
         self.image = image
         self.size = size

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from kgt_lightning.config.types import NotNegative
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Of restored and clean patches [B, C, H, W]."""
 
@@ -13,7 +15,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class Charbonnier:
     """Mean of sqrt(d^2 + eps^2), an L1 that is smooth at zero."""
 
-    eps: float
+    eps: NotNegative
     """In units of the pixels, which lie in [0, 1]."""
 
     def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn import functional as F
 
+from kgt_lightning.config.types import Seed
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.metrics.per_image import Scores
@@ -50,7 +51,7 @@ class RestorationModule(lightning.LightningModule):
         optim: Optim | None,
         scoring: Scoring,
         self_ensemble: bool,
-        seed: int,
+        seed: Seed,
     ) -> None:
         super().__init__()
         if loss is not None and not callable(loss):

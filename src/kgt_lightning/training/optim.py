@@ -12,6 +12,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from kgt_lightning.config.types import Count, NotNegative, Positive, Share, Whole
+
 
 class Schedule(Protocol):
     """Learning rate over a run, relative to its largest value."""
@@ -25,9 +27,9 @@ class Schedule(Protocol):
 class Cosine:
     """Linear warm-up, then half a cosine down to ``final`` (arXiv 1608.03983, without restarts)."""
 
-    warmup: float
+    warmup: Share
     """Share of all steps."""
-    final: float
+    final: Share
     """Factor at the last step."""
 
     def factor(self, step: int, max_steps: int) -> float:
@@ -45,11 +47,11 @@ class ConstantThenCosine:
     As Restormer trains (arXiv 2111.09881, section 4; its two cycles of which the first does not fall).
     """
 
-    constant: int
+    constant: Whole
     """Steps at the full rate."""
-    total: int
+    total: Count
     """Steps of the run that ``constant`` is said for; a shorter or longer run keeps the share."""
-    final: float
+    final: Share
     """Factor at the end."""
 
     def factor(self, step: int, max_steps: int) -> float:
@@ -64,17 +66,17 @@ class ConstantThenCosine:
 class MultiStep:
     """Linear warm-up, then a factor ``gamma`` less at every milestone (as SwinIR and GRL train)."""
 
-    warmup: float
+    warmup: NotNegative
     """Steps."""
-    initial: float | None
+    initial: Share | None
     """Factor at the first step, as GRL warms up: the rate then stays one increment below the largest. None rises to the
     largest."""
-    milestones: Sequence[float]
+    milestones: Sequence[NotNegative]
     """Steps, ascending."""
-    total: int
+    total: Count
     """Steps of the run that warm-up and milestones are said for; a shorter or longer run keeps their shares, and with
     1 they are shares."""
-    gamma: float
+    gamma: Share
 
     def factor(self, step: int, max_steps: int) -> float:
         """Factor in (0, 1] of this step."""
@@ -95,11 +97,11 @@ class MultiStep:
 class Group:
     """Weights that an optimiser of their own takes."""
 
-    ndim: int | None
+    ndim: Whole | None
     """Number of their dimensions: 2 are the matrices, 4 the convolutions; None takes any."""
     names: str | None
     """Regular expression that is found in their names, such as ``stem``; None takes any."""
-    lr_scale: float
+    lr_scale: Positive
     """Their learning rate, relative to ``optim.lr``."""
     optimizer: Callable[..., Optimizer]
     """From weights and learning rate; any class of torch.optim."""
@@ -113,7 +115,7 @@ class Group:
 class Optim:
     """An optimiser, or several for different weights, under one schedule."""
 
-    lr: float
+    lr: Positive
     """Largest learning rate."""
     optimizer: Callable[..., Optimizer]
     """From weights and learning rate; any class of torch.optim."""

@@ -1,0 +1,116 @@
+"""Types of settings with their ranges, for signatures; and the keys that no signature of ours declares."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Interval, Len, MinLen
+
+Whole = Annotated[int, Ge(0)]
+Count = Annotated[int, Ge(1)]
+Size = Annotated[int, Interval(ge=1, le=2**16)]
+"""Of what takes memory: beyond it is a slip, and would hang before it fails."""
+Seed = Annotated[int, Interval(ge=0, lt=2**32)]
+NotNegative = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+Name = Annotated[str, MinLen(1)]
+PATH = "path"
+FilePath = Annotated[str, MinLen(1), PATH]
+"""As people have them: what is typed for such a key is taken as it is."""
+Section = dict[str, Any]
+Points = Annotated[Sequence[Annotated[Sequence[Share], Len(2, 2)]], MinLen(1)]
+"""Places in an image, down and across."""
+Sizes = Annotated[Sequence[Size], MinLen(1)]
+
+FOREIGN: dict[str, dict[str, Any]] = {
+    "lightning.Trainer": {
+        "max_steps": Count,
+        "max_epochs": Literal[-1] | None,  # training is one endless epoch, counted in steps
+        "min_epochs": None,
+        "max_time": None,
+        "val_check_interval": Count,
+        "check_val_every_n_epoch": None,
+        "accumulate_grad_batches": Count,
+        "gradient_clip_val": NotNegative | None,
+        "log_every_n_steps": Count,
+        "num_nodes": Count,
+        "num_sanity_val_steps": Whole,
+        "fast_dev_run": Literal[False],
+    },
+    "lightning.pytorch.callbacks.TQDMProgressBar": {"refresh_rate": Whole},
+    "torch.optim.AdamW": {"weight_decay": NotNegative, "betas": Annotated[Sequence[Share], Len(2, 2)], "eps": Positive},
+    "torch.optim.Muon": {"weight_decay": NotNegative},
+    "torch.nn.SmoothL1Loss": {"beta": NotNegative},
+}
+"""Settings of other libraries' classes where their annotations take what makes no sense here; None takes null alone."""
+
+_MODEL = {"checkpoint": FilePath | list[FilePath], "trust": list[str]}
+_TASK = {"task.name": str | None}
+COMMANDS: dict[str, dict[str, Any]] = {
+    "train": {
+        "data_root": FilePath | None,
+        "seed": Seed,
+        "resume": bool,
+        "run": Name,
+        "weights": FilePath | None,
+        "sweep": Name | None,
+        "retry": bool,
+        "matmul_precision": Literal["highest", "high", "medium"],
+        "protocol": Literal["swinir", "grl"],
+        "callbacks.checkpoint": Section,
+    },
+    "evaluate": {
+        **_MODEL,
+        **_TASK,
+        "checkpoint": FilePath,
+        "data_root": FilePath | None,
+        "protocol": Literal["swinir", "grl"] | None,
+        "self_ensemble": bool,
+        "save_images": bool,
+    },
+    "restore": {
+        **_MODEL,
+        **_TASK,
+        "checkpoint": FilePath | None,
+        "input": FilePath | list[FilePath],
+        "output": FilePath,
+        "overwrite": bool,
+        "tile": Count,
+        "overlap": Whole,
+        "self_ensemble": bool,
+        "device": Literal["auto", "cpu", "cuda", "mps"],
+    },
+    "analyze": {**_MODEL, "input": FilePath, "size": Size, "grid": Size, "points": Points},
+    "describe": {"size": Annotated[list[Size], Len(2, 2)]},
+    "bench": {
+        "what": Literal["attention", "graph", "model", "data"],
+        "device": Name,
+        "threads": Count | None,
+        "dtype": Literal["float32", "float16", "bfloat16", "float64"],
+        "seconds": Positive,
+        "attention.num_nodes": Sizes,
+        "attention.k": Sizes,
+        "attention.impl": list[str] | None,
+        "attention.windows": Size,
+        "attention.heads": Size,
+        "attention.width": Size,
+        "attention.bias": bool,
+        "attention.backward": bool,
+        "graph.num_nodes": Sizes,
+        "graph.k": Sizes,
+        "graph.windows": Size,
+        "graph.channels": Size,
+        "whole_model.scale": Literal[1, 2, 3, 4],
+        "whole_model.sizes": Annotated[list[Annotated[list[Size], Len(2, 2)]], MinLen(1)],
+        "whole_model.dense": bool,
+        "whole_model.baselines": bool,
+        "pipeline.workers": Annotated[list[Whole], MinLen(1)],
+        "pipeline.batches": Count,
+        "data_root": FilePath | None,
+        "seed": Seed,
+    },
+}
+"""The keys of the files of conf/ that the commands read by themselves."""
+
+PATHS = ("data.degraded", "data.clean", "data.cache_dir", "data.root", "hydra.run.dir", "hydra.sweep.dir")
+"""Further keys whose values are paths, in sections."""
