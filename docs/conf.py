@@ -7,8 +7,11 @@ import os
 import sys
 from pathlib import Path
 
+from kgt_lightning.config.reference import reference
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+(ROOT / "docs" / "configuration.md").write_text(reference())
 # Examples of the gallery run in small processes, quietly.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 

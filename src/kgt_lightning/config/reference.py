@@ -33,7 +33,7 @@ def reference() -> str:
         if file.stem.startswith("_"):
             title = f"{group}: what several files share"
         about = [] if file.parent == CONF_DIR else head(file)
-        lines += [f"## {title}", "", *about, *[""] * bool(about)]
+        lines += [f"## {title}", "", *map(_words, about), *[""] * bool(about)]
         lines += ["| key | default | what it may be | |", "|---|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
@@ -45,12 +45,17 @@ def _rows(file: Path) -> Iterator[str]:
     own = set(_dotted(content_of(file), prefix=""))
     for name, key in read_keys(file).items():
         if name in own and (key.default or key.comment):
-            cells = f"`{name}`", _default(key), in_words(hints.get(name, Any)), key.comment
+            cells = f"`{name}`", _default(key), in_words(hints.get(name, Any)), _words(key.comment)
             yield f"| {' | '.join(map(_cell, cells))} |"
 
 
 def _default(key: Key) -> str:
     return "needed" if key.default == "???" else f"`{key.default}`" if key.default else ""
+
+
+def _words(text: str) -> str:
+    """The text so that <file> is no tag."""
+    return text.replace("<", "&lt;")
 
 
 def _cell(text: str) -> str:
