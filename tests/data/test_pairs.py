@@ -1,10 +1,12 @@
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from kgt_lightning.data.pairs import pairs_in, part_in
+from kgt_lightning.data.image_sets import folder_set
+from kgt_lightning.data.pairs import named_pairs, pairs_in, part_in
 
 NAMES = [("input", "target"), ("blur", "sharp"), ("data", "target")]
 
@@ -88,3 +90,41 @@ def test_parts_to_train_and_to_test_on(tmp_path):
         part_in(tmp_path, training=False)
     (tmp_path / "test").mkdir()
     assert part_in(tmp_path, training=False) == tmp_path / "test"
+
+
+def two_folders(tmp_path, degraded, clean):
+    write(tmp_path / "degraded", *degraded)
+    write(tmp_path / "clean", *clean)
+    return [folder_set(tmp_path / name, channels=3) for name in ("degraded", "clean")]
+
+
+@pytest.mark.parametrize(
+    ("names", "degraded", "partners"),
+    [
+        ("%", ["0.png", "1.jpg"], ["0", "1"]),
+        ("%x2", ["0x2.png", "1x2.png"], ["0", "1"]),
+        ("%_*", ["0_a.png", "0_b.png", "0_1.png", "1_a.png"], ["0", "0", "0", "1"]),
+        ("rain-%*", ["rain-0.png", "rain-0.5.png", "rain-1b.png"], ["0", "0", "1"]),
+    ],
+)
+def test_names_follow_a_pattern(tmp_path, names, degraded, partners):
+    found = named_pairs(*two_folders(tmp_path, degraded, ["0.png", "1.png"]), names=names)
+    assert {each.name: each.clean.path.stem for each in found.entries} == {
+        name.rpartition(".")[0]: partner for name, partner in zip(degraded, partners, strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("degraded", "meant"),
+    [(["0x2.png", "1x2.png"], "%x2"), (["0_a.png", "0_b.png", "1_c.png"], "%_*"), (["x-0.png", "x-1.png"], "x-%")],
+)
+def test_a_pattern_that_may_be_meant_is_proposed(tmp_path, degraded, meant):
+    sets = two_folders(tmp_path, degraded, ["0.png", "1.png"])
+    with pytest.raises(ValueError, match=rf"without a clean image.*Then add data\.pair_names={re.escape(meant)}$"):
+        named_pairs(*sets, names="%")
+    assert len(named_pairs(*sets, names=meant).entries) == len(degraded)
+
+
+def test_a_pattern_names_the_clean_image_once(tmp_path):
+    with pytest.raises(ValueError, match=r"data\.pair_names=x2 must have one %"):
+        named_pairs(*two_folders(tmp_path, ["0.png"], ["0.png"]), names="x2")

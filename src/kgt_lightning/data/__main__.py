@@ -1,6 +1,6 @@
 """Command: image sets: list them, check one for damage, find test images in training sets, fetch photographs and noise.
 
-python -m kgt_lightning.data list | check <name> | leak <train> <test> | fetch-debian | fetch-noise
+python -m kgt_lightning.data list | check <name or folder> | leak <train> <test> | fetch-debian | fetch-noise
 """
 
 import argparse
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="all fields, for programs")
     listing.set_defaults(run=_list)
     checking = commands.add_parser("check", parents=[common], help="decode every file of a set; name what is wrong")
-    checking.add_argument("name", help="of the set, as in the list")
+    checking.add_argument("name", help="of the set, as in the list, or a folder of your own")
     checking.set_defaults(run=_check)
     fetching = commands.add_parser(
         "fetch-debian", parents=[common], help="46 photographs that Debian packages as wallpapers, under free licences"
@@ -91,16 +91,20 @@ def _check(arguments: argparse.Namespace, catalogue: Catalogue, root: Path | Non
 
     from kgt_lightning.data.audit.check import check
 
-    data_set = find(arguments.name, catalogue)
-    if root is None:
+    own = Path(arguments.name).expanduser()
+    data_set = None if arguments.name not in catalogue and own.is_dir() else find(arguments.name, catalogue)
+    if data_set is None:
+        folder = own
+    elif root is None:
         raise ValueError("the folder of the sets is not known: give --root=<folder> or set KGT_DATA")
-    if not (root / data_set.name).is_dir():
+    elif not (folder := root / data_set.name).is_dir():
         raise ValueError(f"{root} lacks {data_set.name}: {data_set}")
     torch.set_num_threads(1)  # several threads read files already, and what each computes is small
-    number, faults = check(data_set, root / data_set.name)
+    number, faults = check(data_set, folder)
     for fault in faults:
         print(f"{fault.kind:10} {fault.name}: {fault.what}")
-    print(f"{data_set.name}: {number} of {data_set.images} images, {len(faults) or 'nothing'} wrong")
+    expected = f" of {data_set.images}" if data_set else ""
+    print(f"{arguments.name}: {number}{expected} images, {len(faults) or 'nothing'} wrong")
     return int(bool(faults))
 
 

@@ -25,10 +25,10 @@ from kgt_lightning.data.image_sets import (
     bundled_set,
     folder_set,
     image_set,
-    paired_set,
     version,
 )
 from kgt_lightning.data.named_sets import held_out, named_sets, without
+from kgt_lightning.data.pairs import named_pairs
 from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.images.color import gray, luma
 from kgt_lightning.images.files import read_shape
@@ -54,7 +54,9 @@ class RestorationData(lightning.LightningDataModule):
     degraded: FilePath | None
     """Folder of the user's own degraded images, partners of those in ``clean``; they take the place of ``train``."""
     clean: FilePath | None
-    """Folder of clean images of the same names."""
+    """Folder of clean images of the same names, or of those that ``pair_names`` tells."""
+    pair_names: str = "%"  # as in checkpoints of before there was a choice
+    """Names of the degraded images, without suffix: % is the name of the clean one, * any text."""
     train: Annotated[Sequence[str], MinLen(1)] | None
     """Names of the folders below root to train on; None trains on nothing, for evaluation."""
     exclude: Sequence[str] = ()  # as in checkpoints of before there was a choice
@@ -164,7 +166,7 @@ class RestorationData(lightning.LightningDataModule):
             return None
         degraded, clean = (Path(each).expanduser() for each in (self.degraded, self.clean))
         whole = folder_set(clean, channels=self.channels, repeat_gray=self.repeat_gray)
-        return paired_set(self.degraded_in(degraded), whole)
+        return named_pairs(self.degraded_in(degraded), whole, names=self.pair_names)
 
     @cached_property
     def train_and_validation(self) -> tuple[tuple[ImageEntry, ...], tuple[ImageEntry, ...]]:

@@ -1,6 +1,7 @@
 """Sets that bring their degraded images: in two subfolders, once or in the folder of every sequence, or by a list."""
 
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -58,6 +59,59 @@ def pairs_in(
             for each in paired_set(degraded, clean, partner=partner).entries
         ]
     return ImageSet(name=folder.name, entries=tuple(entries)) if entries else None
+
+
+def named_pairs(degraded: ImageSet, clean: ImageSet, *, names: str) -> ImageSet:
+    """The pairs of two folders whose files are named after each other.
+
+    Args:
+        degraded: what is to be restored.
+        clean: a clean image may be the partner of several.
+        names: of the degraded images, without suffix: % is the name of the clean one, * any text. ``%x2`` makes 0x2 and
+            0 a pair, ``%_*`` makes 0_a and 0_b two pairs with 0. Of several names that fit, the longest is taken.
+
+    Raises:
+        ValueError: for a pattern without %, or as :func:`paired_set`, with a pattern that may be meant.
+
+    """
+    if names.count("%") != 1:
+        raise ValueError(
+            f"data.pair_names={names} must have one %, for the name of the clean image, such as %x2 or %_*"
+        )
+    known = {each.name for each in clean.entries}
+    before, after = (".*".join(map(re.escape, part.split("*"))) for part in names.split("%"))
+
+    def partner(name: str) -> str:
+        ends = range(len(name) + 1)
+        found = [
+            name[start:end]
+            for start in ends
+            if re.fullmatch(before, name[:start])
+            for end in ends[start + 1 :]
+            if name[start:end] in known and re.fullmatch(after, name[end:])
+        ]
+        return max(found, key=len, default=name)
+
+    try:
+        return paired_set(degraded, clean, partner=partner)
+    except ValueError as error:
+        meant = _names_meant([each.name for each in degraded.entries], known) if names == "%" else None
+        if meant is None:
+            raise
+        raise ValueError(f"{error}; or are they named after each other? Then add data.pair_names={meant}") from None
+
+
+def _names_meant(degraded: Sequence[str], clean: Collection[str]) -> str | None:
+    """A pattern by which the first degraded image, and all others, may be named after a clean one."""
+    within = [name for name in clean if name in degraded[0]]
+    if not within:
+        return None
+    before, _, after = degraded[0].partition(max(within, key=len))
+    patterns = [f"{before}%{after}", f"{before}%{after[:1]}*", f"{before}%*"]
+    fits = ["(.+)".join(".*".join(map(re.escape, part.split("*"))) for part in each.split("%")) for each in patterns]
+    return next(
+        (each for each, fit in zip(patterns, fits, strict=True) if all(map(re.compile(fit).fullmatch, degraded))), None
+    )
 
 
 def pairs_listed(file: Path, *, name: str, channels: int, degraded_channels: int, repeat_gray: bool) -> ImageSet:

@@ -25,8 +25,8 @@ class Fault(NamedTuple):
     what: str
 
 
-def check(data_set: DataSet, folder: Path) -> tuple[int, list[Fault]]:
-    """How many images of the set there are, and everything that is wrong with them.
+def check(data_set: DataSet | None, folder: Path) -> tuple[int, list[Fault]]:
+    """How many images of the set there are, and everything that is wrong with them; None expects nothing of a folder.
 
     Raises:
         ValueError: if the folder is missing or holds no image.
@@ -39,9 +39,9 @@ def check(data_set: DataSet, folder: Path) -> tuple[int, list[Fault]]:
     shapes = {name: result[0] for name, result in results.items() if not isinstance(result, str)}
     digests = {name: results[name][1] for name in found.entries if name in shapes}
     faults = [
-        *_names(data_set, found),
+        *(_names(data_set, found) if data_set else ()),
         *(Fault("unreadable", name, result) for name, result in results.items() if isinstance(result, str)),
-        *_shapes(data_set, found, shapes),
+        *(_shapes(data_set, found, shapes) if data_set else ()),
         *_pairs(found, shapes),
         *_small(found, shapes),
         *_duplicates(digests),

@@ -40,11 +40,14 @@ def leaks(train: Sequence[Path], test: Sequence[Path]) -> list[Leak]:
     size, compressed, noisy, mirrored, or with about a tenth of their sides cut off; not rotated ones, nor small parts.
 
     Raises:
-        ValueError: if a file cannot be read.
+        ValueError: naming all files that cannot be read.
 
     """
     with ThreadPoolExecutor() as threads:
-        trained, tested = (list(threads.map(fingerprint, files)) for files in (train, test))
+        taken = [list(threads.map(_fingerprint_or_reason, files)) for files in (train, test)]
+    if damaged := [found for files in taken for found in files if isinstance(found, str)]:
+        raise ValueError(f"{len(damaged)} files cannot be compared: {'; '.join(damaged)}")
+    trained, tested = ([found for found in files if isinstance(found, Fingerprint)] for files in taken)
     by_digest = defaultdict(list)
     for image in trained:
         by_digest[image.digest].append(image.file)
@@ -59,6 +62,13 @@ def leaks(train: Sequence[Path], test: Sequence[Path]) -> list[Leak]:
             if similarity >= _SAME:
                 found.append(Leak("near", 1 - similarity, mirror, other.file, image.file))
     return found
+
+
+def _fingerprint_or_reason(file: Path) -> Fingerprint | str:
+    try:
+        return fingerprint(file)
+    except ValueError as error:
+        return str(error)
 
 
 def _resembling(train: Sequence[Fingerprint], test: Sequence[Fingerprint]) -> Iterator[list[tuple[int, bool]]]:
