@@ -40,6 +40,15 @@ def test_the_same_model_gives_the_same_bytes_and_no_path_of_this_machine(written
     assert str(trained.parents[2]) not in header
 
 
+def test_files_below_the_root_are_named_from_there(trained, tmp_path):
+    config = torch.load(trained, weights_only=True)["config"]
+    root = config["data"]["root"]
+    config["degradation"] |= {"root": root, "profiles": [f"{root}/own/noise.json", "/usr/share/noise.json"]}
+    write_weights(tmp_path / "model.safetensors", state={}, config=config, step=1)
+    degradation = load_checkpoint(tmp_path / "model.safetensors").config.degradation
+    assert (degradation.root, degradation.profiles) == (None, ["own/noise.json", "/usr/share/noise.json"])
+
+
 def test_settings_of_a_weights_file_can_be_changed(written):
     file, _ = written
     checkpoint = load_checkpoint(file)

@@ -32,17 +32,19 @@ def weights_content(*, state: Mapping[str, Tensor], config: Mapping[str, Any], s
         if key in config
     }
     kept["data"] = {key: LOCAL.get(key, value) for key, value in kept["data"].items()}
-    kept = _without_root(kept)
+    kept = _without_root(kept, config["data"].get("root"))
     # One entry: safetensors writes several in an order that changes from run to run.
     metadata = {ENTRY: json.dumps({"config": kept, "step": step}, sort_keys=True)}
     return save({key: value.contiguous() for key, value in sorted(state.items())}, metadata=metadata)
 
 
-def _without_root(node: Any) -> Any:
-    """The configuration without the folder of image sets, which a degradation may name too."""
-    if not isinstance(node, Mapping):
-        return node
-    return {key: None if key == "root" else _without_root(value) for key, value in node.items()}
+def _without_root(node: Any, root: str | None) -> Any:
+    """The configuration without the folder of image sets, which a degradation may name too, also before files."""
+    if isinstance(node, Mapping):
+        return {key: None if key == "root" else _without_root(value, root) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_without_root(value, root) for value in node]
+    return node.removeprefix(f"{root}/") if root and isinstance(node, str) else node
 
 
 def write_weights(file: Path, *, state: Mapping[str, Tensor], config: Mapping[str, Any], step: int) -> None:
