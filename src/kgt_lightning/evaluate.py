@@ -67,6 +67,8 @@ def main(config: DictConfig) -> None:
             checkpoint.change({"degradation": {"protocol": config.protocol}})
     if "degraded" in config.data:  # pairs that were not trained on: all of them are tested
         checkpoint.change({"data": {"train": None}})
+    if config.data_root is None and "test" not in config.data:  # the sets of the training are not at hand
+        checkpoint.change({"data": {"test": None}})
     checkpoint.change({section: config[section] for section in SECTIONS})
     channels, taken = checkpoint.config.data.channels, checkpoint.config.model.channels
     if channels != taken:

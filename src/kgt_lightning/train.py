@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kgt_lightning.config.command import command
 from kgt_lightning.config.extras import missing
+from kgt_lightning.config.keys import lies_in
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.metrics.scoring import first_metric
 from kgt_lightning.runs.checkpoint import read_checkpoint
@@ -56,6 +57,8 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
     with run.recording():
         torch.set_float32_matmul_precision(config.matmul_precision)
         resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        if config.data_root is None and any(lies_in(each.partition("=")[0], ["data.train"]) for each in overrides):
+            raise ValueError("data.train is named, but not where it lies: add data_root=<folder that holds it>")
         last = last_checkpoint(config, folder)
         # A run that goes on has weights of its own.
         pretrained = read_checkpoint(config.weights, key="weights") if config.weights and not last else None

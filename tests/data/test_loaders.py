@@ -72,6 +72,12 @@ def test_test_sets_are_named_by_folder_and_setting(data):
     assert data(channels=1, test=["CBSD68"]).test_sets[TestSet("CBSD68", "sigma=25")][0].clean.shape[0] == 1
 
 
+@pytest.mark.parametrize("named", [{"test": ["nope"]}, {"test": ["CBSD68"]}, {"train": ["mine"]}, {"train": None}])
+def test_without_a_root_what_is_named_is_not_replaced(data, named):
+    with pytest.raises(ValueError, match=r"data\.(train|test)="):
+        data(root=None, **named).scan()
+
+
 def test_without_a_root_the_bundled_images_are_used(data):
     bundled = data(root=None)
     train, held_out = bundled.train_and_validation

@@ -4,11 +4,12 @@ import os
 import sys
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # Folders and checkpoints are made once, for all cases of a test.
 _SHARED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-settings.register_profile("ci", max_examples=60, derandomize=True, database=None, **_SHARED)
+_QUICK = {"derandomize": True, "database": None, "phases": [Phase.explicit, Phase.generate]}
+settings.register_profile("ci", max_examples=40, **_QUICK, **_SHARED)
 settings.register_profile("long", max_examples=500, print_blob=True, **_SHARED)
 settings.load_profile("long" if "FUZZ_MINUTES" in os.environ else "ci")
 

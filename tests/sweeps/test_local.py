@@ -104,6 +104,14 @@ def test_a_sweep_runs_in_one_process_at_a_time(jobs, tmp_path):
         run_sweep(jobs("model.k=4"), folder=tmp_path, swept=[["model.k=4"]], run=list)
 
 
+def test_all_jobs_are_checked_before_the_first_starts(run_command, tiny_arguments, tmp_path):
+    for wrong in ("model.k=4,999", "optim.lr=1e-3,0"):
+        code, _, errors = run_command(main, "-m", *tiny_arguments, "sweep=mine", wrong)
+        assert code == 2
+        assert "no job is started, 1 of 2 are wrong" in errors.splitlines()[-1]
+    assert not list(tmp_path.rglob("run.json"))
+
+
 def test_jobs_at_once_share_the_machine(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
@@ -119,11 +127,12 @@ def test_jobs_at_once_share_the_machine(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_user_who_asks_for_tracebacks_gets_those_of_the_jobs(tiny_arguments, train_process, tmp_path, asked):
-    ended = train_process("-m", *tiny_arguments, "sweep=mine", "model.k=99", HYDRA_FULL_ERROR=str(int(asked)))
+    arguments = (*tiny_arguments, "sweep=mine", "trainer.accumulate_grad_batches=4")
+    ended = train_process("-m", *arguments, HYDRA_FULL_ERROR=str(int(asked)))
     assert ended.returncode != 0
     [folder] = [record.parent for record in tmp_path.glob("outputs/sweeps/mine/*/run.json")]
     assert ("Traceback (most recent call last)" in (folder / "train.log").read_text()) is asked
-    assert read_state(folder)["error"].startswith("k=99 must lie in 1..16")
+    assert read_state(folder)["error"].startswith("data.batch_size=2 must be a multiple of")
 
 
 def test_a_pruned_job_is_neither_failed_nor_missing(jobs, tmp_path, capsys):

@@ -20,6 +20,8 @@ def is_user_error(error: BaseException) -> bool:
     """Whether an error is put down to the user; any other is our own and keeps its traceback."""
     if isinstance(error, HydraException | OmegaConfBaseException | ValueError | OSError):
         return True
+    if _is_out_of_memory(error):
+        return True
     # Lightning is slow to import, and raises nothing before somebody has.
     lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
     return lightning is not None and isinstance(error, lightning.MisconfigurationException)
@@ -28,6 +30,9 @@ def is_user_error(error: BaseException) -> bool:
 def one_line(error: BaseException) -> str:
     """The message on one line, that of the cause where Hydra only wraps it."""
     cause = error.__cause__
+    for each in (cause, error):
+        if each is not None and _is_out_of_memory(each):
+            return f"there is not enough memory ({_joined(each)[:200]}): smaller images, batches or models take less"
     if isinstance(error, HydraException) and cause is not None and not isinstance(error, ConfigCompositionException):
         if isinstance(cause, TypeError | AttributeError):
             return f"a value is of the wrong type: {_joined(error)}"
@@ -43,6 +48,15 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, InterpolationResolutionError):
         return f"{error.full_key}: {str(error).splitlines()[0]}"
     return _joined(error)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory is full."""
+    if "torch" not in sys.modules:  # which is slow to import, and takes no memory before
+        return isinstance(error, MemoryError)
+    from kgt_lightning.system.hardware import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def wrong_argument(error: HydraException, *, conf: Path, config_name: str, arguments: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from kgt_lightning.config.types import Count, FilePath, NotNegative, Seed, Share, Size
+from kgt_lightning.data.catalogue import read_catalogue
 from kgt_lightning.data.datasets import Patches, Sample, StepSampler, TestSet, WholeImages, batch_of_one, ignore_signals
 from kgt_lightning.data.image_sets import (
     BUNDLED_TEST,
@@ -174,7 +175,8 @@ class RestorationData(lightning.LightningDataModule):
         if self.user_pairs:
             sets, where = [self.user_pairs], f"data.degraded={self.degraded}"
         else:
-            assert self.train is not None, "nothing to train on"
+            if self.train is None:
+                raise ValueError("data.train=null leaves nothing to train on: name folders below data_root")
             sets = self._sets("train", self.train, BUNDLED_TRAIN)
             where = f"data.train={list(self.train)} below data_root={self.root}"
         entries = without([entry for each in sets for entry in each.entries], self.exclude)
@@ -275,6 +277,9 @@ class RestorationData(lightning.LightningDataModule):
 
     def _sets(self, key: str, names: Sequence[str], bundled: Sequence[str]) -> list[ImageSet]:
         if not self.root:
+            # Images that ship with other packages stand in for known sets, never for the user's own.
+            if not set(names) <= read_catalogue().keys() or (key == "test" and self.test is not None):
+                raise ValueError(f"data.{key}={list(names)} is named, but not where: add data_root=<its folder>")
             log.info("data_root is not set: %s takes images that ship with scikit-image and scikit-learn", key)
             return [bundled_set("bundled", bundled, channels=self.channels)]
         return named_sets(names, root=self.root, key=key, read=partial(self.images_in, training=key == "train"))

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kgt_lightning.config.errors import is_user_error, one_line
+from kgt_lightning.config.errors import one_line
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.runs.run import FAILED, FINISHED, Run, config_key, is_finished, read_score, read_state
 from kgt_lightning.sweeps.process import write_job
@@ -29,15 +32,25 @@ class Job(Run):
         """First score of the first test set, None if it is not finished."""
         return read_score(self.folder) if self.state.get("status") == FINISHED else None
 
+    def problem(self) -> str | None:
+        """What is wrong with the configuration, found by building model and data without their memory; or None."""
+        try:
+            check_types(self.config, command="train")
+            with torch.device("meta"):
+                instantiate(self.config.module)
+            instantiate(self.config.data)
+        except ValueError as error:
+            return one_line(error)
+        except InstantiationException as error:
+            # What else fails may do so for want of the memory; the job will tell.
+            return one_line(error) if isinstance(error.__cause__, ValueError) else None
+        return None
+
     def arguments(self) -> list[str] | None:
         """Arguments for its process, None if its configuration is wrong, which run.json then says."""
         self.config.resume = True
-        try:
-            check_types(self.config, command="train")
-        except Exception as error:
-            if not is_user_error(error):
-                raise
-            self.end(FAILED, one_line(error))
+        if problem := self.problem():
+            self.end(FAILED, problem)
             return None
         start = f".hydra/{datetime.now():%Y-%m-%d_%H-%M-%S}"
         return write_job(

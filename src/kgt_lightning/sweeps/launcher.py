@@ -58,7 +58,9 @@ class RecordedLauncher(Launcher):
             [override.input_line or "" for override in parsed if override.get_key_element() not in fixed]
             for parsed in (OverridesParser.create().parse_overrides(list(arguments)) for arguments in job_overrides)
         ]
-        jobs = run_sweep(configs, folder=self.folder, swept=swept, run=self.run)
+        # Of a search each trial is judged by itself.
+        run = self.run if self.trials else self._run_if_all_fit
+        jobs = run_sweep(configs, folder=self.folder, swept=swept, run=run)
         if not self.trials:
             show(jobs, folder=self.folder)
         missing = what_is_missing(jobs, folder=self.folder)
@@ -72,6 +74,13 @@ class RecordedLauncher(Launcher):
                 ret.status, ret.return_value = JobStatus.FAILED, missing
             returns.append(ret)
         return returns
+
+    def _run_if_all_fit(self, jobs: Sequence[Job]) -> None:
+        """Run jobs to their ends; none is started if one could not be built."""
+        problems = [f"{job.name}: {problem}" for job in jobs if (problem := job.problem())]
+        if problems:
+            raise ValueError(f"no job is started, {len(problems)} of {len(jobs)} are wrong, {problems[0]}")
+        self.run(jobs)
 
     @property
     def folder(self) -> Path:
