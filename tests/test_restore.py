@@ -5,7 +5,7 @@ from PIL import Image
 
 from kgt_lightning import restore as command
 from kgt_lightning.images.files import Picture, read_image, write_image
-from kgt_lightning.restore import targets
+from kgt_lightning.restoring import files
 from kgt_lightning.restoring.picture import aligned, restore
 from kgt_lightning.runs.checkpoint import load_checkpoint
 
@@ -37,7 +37,7 @@ def test_a_file_is_restored_under_its_name(run, module, pixels, tmp_path):
     with torch.no_grad():
         expected = module(read_image(tmp_path / "a.png").pixels[None])[0].clamp(0, 1)
     torch.testing.assert_close(found.pixels, expected, rtol=0, atol=0.51 / 255)
-    assert [file.name for file in (tmp_path / "out").iterdir()] == ["a.png"]
+    assert [file.name for file in (tmp_path / "out").glob("[!.]*")] == ["a.png"]
 
 
 def test_a_folder_is_restored_as_it_is_laid_out(run, pixels, tmp_path):
@@ -46,7 +46,7 @@ def test_a_folder_is_restored_as_it_is_laid_out(run, pixels, tmp_path):
         write_image(tmp_path / "in" / name, Picture(pixels=pixels))
     (tmp_path / "in" / "notes.txt").write_text("no image")
     assert run(tmp_path / "in")[0] == 0
-    files = sorted(file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("*.*"))
+    files = sorted(file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("[!.]*.*"))
     assert files == names
 
 
@@ -71,7 +71,7 @@ def test_cmyk_and_palette_become_rgb(run, tmp_path):
     picture.convert("P").save(tmp_path / "in" / "b.png")
     code, _, errors = run(tmp_path / "in")
     assert code == 0, errors
-    assert all(read_image(file).pixels.shape == (3, 20, 24) for file in (tmp_path / "out").iterdir())
+    assert all(read_image(file).pixels.shape == (3, 20, 24) for file in (tmp_path / "out").glob("[!.]*"))
 
 
 def test_gray_goes_through_a_colour_model_and_colour_through_a_gray_one(module, pixels, tiny, tmp_path):
@@ -109,34 +109,84 @@ def test_files_that_are_there_are_kept_without_permission(run, pixels, tmp_path)
     assert read_image(tmp_path / "out" / "b.png").pixels.shape == pixels.shape
 
 
-def test_the_source_is_never_replaced(pixels, tmp_path):
-    write_image(tmp_path / "in" / "a.png", Picture(pixels=pixels))
-    (tmp_path / "link").symlink_to(tmp_path / "in")
-    for folder in ("in", "link", "in/../in"):
-        with pytest.raises(ValueError, match="folder of the input"):
-            targets(tmp_path / "in", tmp_path / folder, overwrite=True)
-        with pytest.raises(ValueError, match="folder of the input"):
-            targets(tmp_path / "in" / "a.png", tmp_path / folder, overwrite=True)
+def test_a_folder_goes_on_where_it_stopped(run, pixels, tmp_path, monkeypatch):
+    for name in ("a.png", "b.png", "c.png"):
+        write_image(tmp_path / "in" / name, Picture(pixels=pixels))
+    assert run(tmp_path / "in")[0] == 0
+    first = {file: file.read_bytes() for file in (tmp_path / "out").glob("*.png")}
+    (tmp_path / "out" / "b.png").unlink()
+    with (tmp_path / "out" / ".restored.jsonl").open("a") as file:
+        file.write('{"file": "b.p')  # as a kill leaves it
+    code, out, errors = run(tmp_path / "in")
+    assert code == 0, errors
+    assert "2 of 3 images are finished already" in out
+    assert out.count("1/1") == 1
+    assert {file: file.read_bytes() for file in first} == first
+    # Another source, another setting, or a result that was changed: it is none of ours.
+    assert run(tmp_path / "in", "strength=0.5")[0] == 2
+    write_image(tmp_path / "in" / "a.png", Picture(pixels=1 - pixels))
+    code, _, errors = run(tmp_path / "in")
+    assert code == 2
+    assert "a.png is already there" in errors
 
 
-def test_what_was_restored_into_the_source_is_not_restored_again(pixels, tmp_path):
+def test_strength_blends(run, pixels, tmp_path):
     write_image(tmp_path / "a.png", Picture(pixels=pixels))
-    write_image(tmp_path / "out" / "old.png", Picture(pixels=pixels))
-    assert targets(tmp_path, tmp_path / "out", overwrite=False) == {tmp_path / "a.png": tmp_path / "out" / "a.png"}
+    found = {}
+    for strength in (0, 0.5, 1):
+        assert run(tmp_path / "a.png", f"strength={strength}", "overwrite=true")[0] == 0
+        found[strength] = read_image(tmp_path / "out" / "a.png").pixels
+    assert torch.equal(found[0], read_image(tmp_path / "a.png").pixels)
+    torch.testing.assert_close(
+        found[0.5], (found[0] + found[1]) / 2, rtol=0, atol=0.02
+    )  # values that were clipped differ
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_what_a_format_cannot_hold_is_said_before_anything_is_restored(run, pixels, tmp_path, alpha):
+    write_image(tmp_path / "in" / "a.png", Picture(pixels=pixels))
+    opacity = torch.full((1, 20, 24), 0.5) if alpha else None
+    write_image(tmp_path / "b.png", Picture(pixels=pixels, alpha=opacity, bits=8 if alpha else 16))
+    (tmp_path / "b.png").rename(tmp_path / "in" / "b.jpg")
+    code, _, errors = run(tmp_path / "in")
+    assert code == 2
+    assert "b.jpg cannot be written as b.jpg: JPEG cannot hold" in errors
+    assert "suffix=.png" in errors
+    assert not (tmp_path / "out").exists()
+    assert run(tmp_path / "in", "suffix=.tif")[0] == 0
+    assert sorted(file.name for file in (tmp_path / "out").glob("[!.]*")) == ["a.tif", "b.tif"]
+
+
+def test_out_of_memory_costs_one_image(run, pixels, tmp_path, monkeypatch):
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / "in" / name, Picture(pixels=pixels))
+    whole = files.restore_raster
+    given = iter([RuntimeError("DefaultCPUAllocator: can't allocate memory"), None])
+
+    def once(*arguments, **options):
+        if error := next(given):
+            raise error
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(files, "restore_raster", once)
+    code, _, errors = run(tmp_path / "in")
+    assert code == 2
+    assert "error: 1 of 2 images could not be restored, the first: " in errors
+    assert "a.png needs more memory to be restored than there is: try tile=" in errors
+    assert [file.name for file in (tmp_path / "out").glob("[!.]*")] == ["b.png"]
 
 
 def test_one_damaged_file_does_not_cost_the_others(run, pixels, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(b"no image")
-    # With an alpha channel, which the format of its name cannot hold.
-    write_image(tmp_path / "b.png", Picture(pixels=pixels, alpha=torch.full((1, 20, 24), 0.5)))
-    (tmp_path / "b.png").rename(tmp_path / "in" / "b.jpg")
+    write_image(tmp_path / "in" / "b.tif", Picture(pixels=pixels))
+    (tmp_path / "in" / "b.tif").write_bytes((tmp_path / "in" / "b.tif").read_bytes()[:-300])
     write_image(tmp_path / "in" / "c.png", Picture(pixels=pixels))
     code, _, errors = run(tmp_path / "in")
     assert code == 2
     assert "error: 2 of 3 images could not be restored" in errors
     assert "a.png cannot be read" in errors
-    assert [file.name for file in (tmp_path / "out").iterdir()] == ["c.png"]
+    assert [file.name for file in (tmp_path / "out").glob("[!.]*")] == ["c.png"]
 
 
 def test_tiles_restore_what_the_whole_does(tiny, pixels, tmp_path):

@@ -5,21 +5,29 @@ python -m kgt_lightning.restore checkpoint=outputs/denoise/<run>/checkpoints/bes
 
 import logging
 import math
+import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from kgt_lightning import __version__
 from kgt_lightning.config.command import command
-from kgt_lightning.images.files import read_image, read_shape, write_image
-from kgt_lightning.images.formats import FORMATS, list_images
+from kgt_lightning.images.files import encoded, format_of, read_header, write_whole
 from kgt_lightning.images.tiling import tile_starts
-from kgt_lightning.models import NAMES, choose_model, model_info
-from kgt_lightning.restoring.picture import aligned, restore
+from kgt_lightning.models import NAMES, choose_model, model_file, model_info
+from kgt_lightning.restoring import files
+from kgt_lightning.restoring.mixing import Mixing
+from kgt_lightning.restoring.picture import aligned, restore  # noqa: F401  # kgt serve and notebooks ask for it here
+from kgt_lightning.restoring.targets import digest, is_finished, record, targets
 from kgt_lightning.runs.checkpoint import load_checkpoint
+from kgt_lightning.system.files import sha256
 from kgt_lightning.training.module import RestorationModule
 
 SECTIONS = ("degradation", "model", "module")
@@ -27,67 +35,99 @@ SECTIONS = ("degradation", "model", "module")
 log = logging.getLogger(__name__)
 
 
-def targets(source: Path, folder: Path, *, overwrite: bool) -> dict[Path, Path]:
-    """Where each image at the source is to be written: a file of the same name in the folder.
-
-    Raises:
-        ValueError: if there is no image, one of a format that is not written, a file would be replaced without
-            ``overwrite``, or would replace its source.
-
-    """
-    if not source.exists():
-        raise ValueError(f"input={source} does not exist: name an image file, or a folder of them")
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"output={folder} is a file: name a folder")
-    if source.is_file():
-        if source.suffix.lower() not in FORMATS:
-            known = ", ".join(FORMATS)
-            raise ValueError(f"input={source} cannot be written under its name: convert it to one of {known} first")
-        pairs = {source: folder / source.name}
-    else:
-        # What an earlier run restored to a folder inside the source is no source.
-        inside, itself = folder.resolve(), folder.resolve() == source.resolve()
-        found = [path for path in list_images(source) if itself or inside not in path.resolve().parents]
-        if not found:
-            raise ValueError(f"input={source} holds no image outside output={folder}")
-        pairs = {path: folder / path.relative_to(source) for path in found}
-    for path, target in pairs.items():
-        if target.resolve() == path.resolve():
-            raise ValueError(f"output={folder} is the folder of the input: the restored {path.name} would replace it")
-        if target.exists() and not overwrite:
-            raise ValueError(f"{target} is already there: choose another output, or set overwrite=true")
-    return pairs
-
-
 @command("restore", sections=SECTIONS, names=["task"])
 def main(config: DictConfig) -> None:
     pairs: dict[Path, Path] = {}
     for source in [config.input] if isinstance(config.input, str) else config.input:
-        found = targets(Path(source).expanduser(), Path(config.output).expanduser(), overwrite=config.overwrite)
+        found = targets(Path(source).expanduser(), str(config.output), suffix=config.suffix)
         if twice := set(found.values()).intersection(pairs.values()):
             raise ValueError(
                 f"input: several files would be written as {min(twice)}: restore them to different folders"
             )
         pairs |= found
     tile_starts(1, config.tile, config.overlap)
+    mixing = Mixing(strength=config.strength, texture=config.texture)
     # Of the package's own models one for gray, one for colour images; of checkpoints the same for both.
     names = {channels: choose_checkpoint(config, channels=channels) for channels in (1, 3)}
     load = cache(partial(load_restorer, config))
     if names[1] == names[3]:
         load(names[3])  # what is wrong with it is no fault of an image
+    settings = {key: value for key, value in config.items() if key not in ("input", "output", "overwrite", "device")}
+    how = digest([__version__, str(settings), *map(weights_digest, names.values())])
+    finished = {path for path, target in pairs.items() if is_finished(path, target, how=how)}
+    for path, target in pairs.items():
+        if target.exists() and path not in finished and not config.overwrite:
+            raise ValueError(f"{target} is already there: choose another output, or set overwrite=true")
+    if finished:
+        log.info("%d of %d images are finished already", len(finished), len(pairs))
+    left = {path: target for path, target in pairs.items() if path not in finished}
+    for path, target in left.items():
+        check_format(path, target, scale=lambda channels: load(names[channels])[0].network.scale)
     failed = []
-    for number, (path, target) in enumerate(pairs.items(), 1):
+    for number, (path, target) in enumerate(left.items(), 1):
         started = time.perf_counter()
         try:
-            module, tile, overlap = load(names[read_shape(path)[0]])
-            restore_file(module, path, target, tile=tile, overlap=overlap)
-        except (ValueError, OSError) as error:  # the other images are worth going on for
-            failed.append(str(error))
-            log.error("%d/%d %s", number, len(pairs), error)
+            module, tile, overlap = load(names[read_header(path).channels])
+            with tile_bar(f"{number}/{len(left)} {path.name}") as progress:
+                raster, found = files.read_and_restore(
+                    module, path, tile=tile, overlap=overlap, mixing=mixing, progress=progress
+                )
+            content = encoded(target, raster)
+            record(path, target, content, how=how)
+            write_whole(target, content)
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:  # the other images are worth going on for
+            if isinstance(error, MemoryError | RuntimeError) and not is_out_of_memory(error):
+                raise
+            problem = str(error) if str(path) in str(error) or str(target) in str(error) else f"{path}: {error}"
+            if not isinstance(error, ValueError | OSError):
+                problem = f"{path} needs more memory to be restored than there is: try tile={max(tile // 2, 32)}"
+            failed.append(problem)
+            log.error("%d/%d %s", number, len(left), problem)
         else:
-            log.info("%d/%d %s (%.1f s)", number, len(pairs), target, time.perf_counter() - started)
+            told = f"{found}, " if found else ""
+            log.info("%d/%d %s (%s%.1f s)", number, len(left), target, told, time.perf_counter() - started)
     if failed:
-        raise ValueError(f"{len(failed)} of {len(pairs)} images could not be restored, the first: {failed[0]}")
+        raise ValueError(f"{len(failed)} of {len(left)} images could not be restored, the first: {failed[0]}")
+
+
+def check_format(path: Path, target: Path, *, scale: Callable[[int], int]) -> None:
+    """See to it, before anything is restored, that the format of the target can hold what the path holds.
+
+    Raises:
+        ValueError: if it cannot, with a suffix that can.
+
+    """
+    try:
+        header = read_header(path)
+    except (ValueError, OSError):
+        return  # it is named when it is its turn
+    times = scale(header.channels)
+    refusal = format_of(target).refusal(
+        height=header.height * times, width=header.width * times, bits=header.bits, alpha=header.alpha
+    )
+    if refusal is not None:
+        raise ValueError(f"{path} cannot be written as {target.name}: {refusal}, such as suffix=.png or suffix=.tif")
+
+
+@contextmanager
+def tile_bar(what: str) -> Iterator[files.Progress]:
+    """A bar over the tiles of an image with the time that is left, where there is a screen; it is gone afterwards."""
+    console = Console(file=sys.stderr)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what)
+        yield lambda number, total: bar.update(task, completed=number, total=total)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was asked for and refused: of the processor PyTorch says so in a RuntimeError of many kinds."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def weights_digest(name: str) -> str:
+    """SHA-256 of the weights that the name means."""
+    file = model_file(name) if name in NAMES else Path(name).expanduser()
+    return sha256(file)
 
 
 def choose_checkpoint(config: DictConfig, *, channels: int) -> str:
@@ -122,18 +162,6 @@ def load_restorer(config: DictConfig, name: str) -> tuple[RestorationModule, int
     if (tile, overlap) != (config.tile, config.overlap):
         log.info("tile=%d and overlap=%d: whole windows of this model", tile, overlap)
     return module, tile, overlap
-
-
-def restore_file(module: RestorationModule, path: Path, target: Path, *, tile: int, overlap: int) -> None:
-    """Write what is restored of the image at the path to the target, with its bit depth, alpha and colour profile."""
-    picture = read_image(path)
-    pixels = restore(module, picture.pixels, tile=tile, overlap=overlap).clamp_(0, 1)
-    alpha, scale = picture.alpha, module.network.scale
-    if alpha is not None and scale > 1:
-        alpha = torch.nn.functional.interpolate(alpha[None], scale_factor=scale, mode="bilinear")[0]
-    # A profile for gray says nothing about colours.
-    profile = picture.profile if len(pixels) == len(picture.pixels) else None
-    write_image(target, replace(picture, pixels=pixels, alpha=alpha, profile=profile))
 
 
 def pick_device(name: str) -> torch.device:

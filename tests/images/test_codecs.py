@@ -27,7 +27,7 @@ def test_16_bit_tiff_as_other_programs_write_it(samples, tmp_path, channels, pre
         predictor=predictor and compression is not None,
         byteorder=">",
     )
-    array, _ = decode(tmp_path / "a.tif")
+    array = decode(tmp_path / "a.tif").array
     np.testing.assert_array_equal(array, expected)
 
 
@@ -53,17 +53,41 @@ def test_orientation_of_16_bits_is_that_of_8_bits(samples, tmp_path, orientation
     np.testing.assert_array_equal(shallow, deep >> 8)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.uint32, np.int16, np.float16])
+@pytest.mark.parametrize("dtype", [np.float64, np.uint32, np.int16])
 def test_tiff_of_other_sample_types_is_refused(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "a.tif", np.ones((4, 5, 3), dtype), photometric="rgb")
     with pytest.raises(Exception, match=r"not supported|cannot identify"):
         decode(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_floating_point_tiff_is_read_as_it_stands(tmp_path, dtype):
+    expected = np.random.default_rng(0).uniform(-1, 3, (4, 5, 3)).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", expected, photometric="rgb")
+    raster = decode(tmp_path / "a.tif")
+    assert raster.bits == 32
+    np.testing.assert_array_equal(raster.array, expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("compression", ["jpeg2000", "jpegxl", "lerc", "png", "webp"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiff_of_compressions_that_pillow_does_not_read(samples, tmp_path, compression, dtype):
+    if compression == "webp" and dtype == np.uint16:
+        pytest.skip("WebP holds 8 bits")
+    expected = np.ascontiguousarray(samples[..., :3].astype(dtype))
+    arguments = {"lossless": True} if compression in ("jpegxl", "webp") else {}
+    tifffile.imwrite(
+        tmp_path / "a.tif", expected, photometric="rgb", compression=compression, compressionargs=arguments
+    )
+    # what is written as JPEG 2000 here has a loss
+    atol = 2 if compression == "jpeg2000" else 0
+    np.testing.assert_allclose(decode(tmp_path / "a.tif").array.astype(int), expected, rtol=0, atol=atol)
+
+
 def test_further_frames_are_reported(tmp_path, caplog):
     frames = [Image.new("L", (6, 5), value) for value in (10, 20)]
     frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
-    array, _ = decode(tmp_path / "a.tif")
+    array = decode(tmp_path / "a.tif").array
     assert (array == 10).all()
     assert "holds 2 frames: only the first is read" in caplog.text
 

@@ -165,7 +165,7 @@ def huge(path):
         *((f"a{suffix}", damaged, "cannot be read") for suffix in (".png", ".jpg", ".bmp", ".tif", ".webp")),
         *((f"a{suffix}", damaged_16_bit, "cannot be read") for suffix in (".png", ".tif")),
         ("a.png", huge, "exceeds limit of 400000000 pixels"),
-        ("a.tif", lambda path: Image.new("F", (4, 4)).save(path), "not supported"),
+        ("a.tif", lambda path: Image.new("I", (4, 4)).save(path), "not supported"),
     ],
 )
 def test_files_that_cannot_be_read_are_named_in_one_line(tmp_path, name, make, message):

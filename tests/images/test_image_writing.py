@@ -62,16 +62,24 @@ def test_a_16_bit_file_is_one_for_other_programs(tmp_path, samples):
 @pytest.mark.parametrize(
     ("name", "picture", "message"),
     [
-        ("a.gif", Picture(pixels=torch.zeros(3, 4, 4)), r"suffix '\.gif' must be one of \.bmp, .*\.webp"),
+        ("a.gif", Picture(pixels=torch.zeros(3, 4, 4)), r"suffix '\.gif' must be one of \.avif, .*\.webp"),
         ("a", Picture(pixels=torch.zeros(3, 4, 4)), "suffix '' must be one of"),
         (
             "a.jpg",
             Picture(pixels=torch.zeros(3, 4, 4), bits=16),
-            r"JPEG cannot hold 16 bits .*: use \.png, \.tif, \.tiff",
+            r"JPEG cannot hold 16 bits .*: use \.png, \.tif, \.tiff$",
         ),
-        ("a.bmp", Picture(pixels=torch.zeros(3, 4, 4), alpha=torch.zeros(1, 4, 4)), "BMP cannot hold alpha: use .png"),
+        (
+            "a.bmp",
+            Picture(pixels=torch.zeros(3, 4, 4), alpha=torch.zeros(1, 4, 4)),
+            "BMP cannot hold alpha: use .avif, .png",
+        ),
         ("a.png", Picture(pixels=torch.full((3, 4, 4), torch.nan)), "not finite"),
-        ("a.webp", Picture(pixels=torch.zeros(1, 1, 20000)), "cannot be written as WEBP"),
+        (
+            "a.webp",
+            Picture(pixels=torch.zeros(1, 1, 20000)),
+            r"WEBP cannot hold sides above 16383 pixels, these are 20000 x 1: use \.avif",
+        ),
     ],
 )
 def test_what_a_format_cannot_hold_is_refused_in_one_line(tmp_path, name, picture, message):

@@ -1,4 +1,4 @@
-"""Image files to arrays and back, 8 and 16 bits per channel.
+"""Image files to arrays and back: 8 and 16 bits per channel, and TIFF of floating point.
 
 Pillow does it but for colour of 16 bits, which it cuts to 8. imagecodecs reads and writes such PNG files, tifffile such
 TIFF files, every layout faithfully; OpenCV and kornia-rs misread 16-bit TIFF files of separate planes without a word.
@@ -7,93 +7,143 @@ TIFF files, every layout faithfully; OpenCV and kornia-rs misread 16-bit TIFF fi
 import contextlib
 import io
 import logging
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import imagecodecs
 import numpy as np
 import tifffile
-from PIL import Image, ImageOps
+from PIL import Image
 
-from kgt_lightning.images.formats import Format
+from kgt_lightning.config.extras import require
+from kgt_lightning.images.formats import EXTRAS, Format
+from kgt_lightning.images.metadata import (
+    ORIENTATION,
+    jpeg_quality,
+    kept_exif,
+    kept_xmp,
+    sized,
+    with_chunks,
+    with_tags,
+)
+from kgt_lightning.images.raster import Header, Raster
 
 _log = logging.getLogger(__name__)
 
 _MAX_MEGAPIXELS = 400
-_ORIENTATION_TAG = 0x0112
+_ROWS = 256
+"""Of an image that Pillow has decoded, converted at once: the whole would be held three times."""
 _PROFILE_TAG = 0x8773
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _GRAY = (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.MINISBLACK)
+_FLOATS = (np.float16, np.float32)
+_TIFFFILE_ONLY = {22610, 33003, 33004, 33005, 34712, 34887, 34933, 34934, 50001, 50002, 52546}
+"""Compressions that Pillow does not read: JPEG 2000, JPEG XR, LERC, PNG, WebP and JPEG XL."""
 
 
-def decode(path: Path) -> tuple[np.ndarray, bytes | None]:
-    """Pixels, upright uint8 or uint16 [H, W, C], and the ICC profile they refer to.
+def decode(path: Path) -> Raster:
+    """Pixels of the file, upright, and its metadata.
 
-    C is 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha. Of several frames the first is read, with a warning in the
-    log. Damaged files raise whatever the library raises, so do those of more than 400 megapixels.
+    Of several frames the first is read, with a warning in the log. Damaged files raise whatever the library raises, so
+    do those of more than 400 megapixels.
     """
     # Pillow 13 garbles upright what it maps into memory (uncompressed gray TIFF); a file object is never mapped
-    with path.open("rb") as file:
+    with _opened(path) as file:
         start = file.read(25)
-        if start.startswith(_TIFF_STARTS) and (found := _deep_tiff(path)) is not None:
-            return found
-        with _size_limit(), Image.open(file) as image:
-            # the further frames of an MPO are thumbnails and gain maps of one image
-            if image.format != "MPO":
-                _warn_of_frames(path, getattr(image, "n_frames", 1))
-            profile = None if image.mode in ("CMYK", "YCbCr") else image.info.get("icc_profile")
-            if image.format == "PNG" and start[24] == 16:
-                orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-                array = _upright(imagecodecs.png_decode(path.read_bytes()), orientation=orientation)
-            else:
-                array = np.asarray(_eight_bit(ImageOps.exif_transpose(image)))
-    return np.atleast_3d(array), profile
+        if start.startswith(_TIFF_STARTS) and (found := _by_tifffile(path)) is not None:
+            array, profile, orientation = found
+        else:
+            array = None
+        with _size_limit(), contextlib.ExitStack() as stack:
+            try:
+                image = stack.enter_context(Image.open(file))
+            except Exception:
+                # Pillow does not know every layout of TIFF that tifffile reads.
+                if array is None:
+                    raise
+                return Raster(np.atleast_3d(_upright(array, orientation=orientation)), profile)
+            if array is None:
+                # the further frames of an MPO are thumbnails and gain maps of one image
+                if image.format != "MPO":
+                    _warn_of_frames(path, getattr(image, "n_frames", 1))
+                profile = None if image.mode in ("CMYK", "YCbCr") else image.info.get("icc_profile")
+                deep = image.format == "PNG" and start[24] == 16
+                array = imagecodecs.png_decode(path.read_bytes()) if deep else _eight_bit(image)
+                orientation = image.getexif().get(ORIENTATION, 1)
+            tables = getattr(image, "quantization", None) if image.format in ("JPEG", "MPO") else None
+            return Raster(
+                np.atleast_3d(_upright(array, orientation=orientation)),
+                profile,
+                kept_exif(image, path),
+                kept_xmp(image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")),
+                jpeg_quality(tables[0]) if tables else None,
+            )
 
 
-def shape(path: Path) -> tuple[int, int, int]:
-    """Channels (1 gray, 3 colour), height and width of the upright image, from the header of the file alone."""
-    with path.open("rb") as file:
-        if file.read(4) in _TIFF_STARTS:
+def header(path: Path) -> Header:
+    """What is known of the upright image without decoding it."""
+    with _opened(path) as file:
+        start = file.read(25)
+        if start.startswith(_TIFF_STARTS):
             with tifffile.TiffFile(path) as tiff:
                 page = tiff.pages.first
-                gray = page.photometric in _GRAY
-                size = page.imagelength, page.imagewidth
-                orientation = page.tags.valueof(_ORIENTATION_TAG, default=1)
+                channels = 1 if page.photometric in _GRAY else 3
+                height, width = page.imagelength, page.imagewidth
+                orientation = page.tags.valueof(ORIENTATION, default=1)
+                bits = 32 if page.dtype in _FLOATS else 16 if page.bitspersample > 8 else 8
+                alpha = bool(set(page.extrasamples) & {1, 2})
         else:
             file.seek(0)
             with _size_limit(), Image.open(file) as image:
-                gray = Image.getmodebase(image.mode) == "L"
-                size = image.height, image.width
-                orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+                channels = 1 if Image.getmodebase(image.mode) == "L" else 3
+                height, width = image.height, image.width
+                orientation = image.getexif().get(ORIENTATION, 1)
+                bits = 16 if image.format == "PNG" and start[24] == 16 else 8
+                alpha = image.has_transparency_data
     # From 5 on they lie on their side.
-    height, width = size if orientation < 5 else size[::-1]
-    return 1 if gray else 3, height, width
+    height, width = (height, width) if orientation < 5 else (width, height)
+    return Header(channels, height, width, bits, alpha)
 
 
-def encode(array: np.ndarray, *, form: Format, profile: bytes | None) -> bytes:
-    """Bytes of a file that holds the pixels, uint8 or uint16 [H, W, C] with C as in `decode`."""
-    channels = array.shape[-1]
+def encode(raster: Raster, *, form: Format) -> bytes:
+    """Bytes of a file that holds the pixels and what the format takes of the metadata."""
+    array, channels = raster.array, raster.array.shape[-1]
     array = np.ascontiguousarray(array[..., 0] if channels == 1 else array)
+    exif = sized(raster.exif, raster.array)
+    if form.name == "PNG":
+        return with_chunks(bytes(imagecodecs.png_encode(array)), profile=raster.profile, exif=exif, xmp=raster.xmp)
     buffer = io.BytesIO()
-    if array.dtype == np.uint8:
-        Image.fromarray(array).save(buffer, form.name, **form.options, **({"icc_profile": profile} if profile else {}))
-    elif form.name == "PNG":
-        return _with_profile(bytes(imagecodecs.png_encode(array)), profile)
-    else:
+    if form.name == "TIFF":
         tifffile.imwrite(
             buffer,
             array,
+            byteorder="<",
             photometric="rgb" if channels >= 3 else "minisblack",
             planarconfig="contig" if channels > 1 else None,
             extrasamples=["unassalpha"] if channels in (2, 4) else None,
             compression="adobe_deflate",
-            iccprofile=profile,
+            iccprofile=raster.profile,
             metadata=None,
+            software=False,
         )
+        return with_tags(buffer.getvalue(), exif=exif, xmp=raster.xmp)
+    told = {"icc_profile": raster.profile, "exif": exif, "xmp": raster.xmp} if form.metadata else {}
+    options = {**form.options, **{name: value for name, value in told.items() if value is not None}}
+    Image.fromarray(array).save(buffer, form.name, **options)
     return buffer.getvalue()
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file; Pillow learns the formats of an extra first."""
+    if extra := EXTRAS.get(path.suffix.lower()):
+        require(f"reading {path.suffix.lower()}", *extra)
+        if extra[0] == "heif":
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+    return path.open("rb")
 
 
 @contextlib.contextmanager
@@ -114,38 +164,55 @@ def _warn_of_frames(path: Path, num_frames: int) -> None:
         _log.warning("%s holds %d frames: only the first is read", path, num_frames)
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def _eight_bit(image: Image.Image) -> np.ndarray:
     """Gray or RGB, with alpha where the file has transparency of any kind."""
     alpha = "A" if image.has_transparency_data else ""
     if image.mode in ("1", "L", "LA", "La"):
-        return image.convert("L" + alpha)
-    if image.mode in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"):
-        return image.convert("RGB" + alpha)
-    raise ValueError(f"pixel layout {image.mode} is not supported, save it as 8 or 16 bit gray or RGB")
+        mode = "L" + alpha
+    elif image.mode in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"):
+        mode = "RGB" + alpha
+    else:
+        raise ValueError(f"pixel layout {image.mode} is not supported, save it as 8 or 16 bit gray or RGB")
+    image.load()
+    array = np.empty((image.height, image.width, len(mode)), np.uint8)
+    for top in range(0, image.height, _ROWS):
+        rows = image.crop((0, top, image.width, min(top + _ROWS, image.height)))
+        rows.info = image.info  # one transparent colour is told there
+        array[top : top + _ROWS] = np.asarray(rows if rows.mode == mode else rows.convert(mode)).reshape(
+            -1, image.width, len(mode)
+        )
+    return array
 
 
-def _deep_tiff(path: Path) -> tuple[np.ndarray, bytes | None] | None:
-    """As `decode`, of a TIFF of more than 8 bits; else None."""
+def _by_tifffile(path: Path) -> tuple[np.ndarray, bytes | None, int] | None:
+    """Pixels as they lie in the file, ICC profile and orientation of a TIFF that Pillow does not read; else None."""
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
-        if page.bitspersample <= 8:
+        if page.bitspersample <= 8 and page.compression not in _TIFFFILE_ONLY:
             return None
         width, height = page.imagewidth, page.imagelength
         if width * height > _MAX_MEGAPIXELS * 10**6:
             raise ValueError(f"{width} x {height} pixels, at most {_MAX_MEGAPIXELS} megapixels are read")
         known = (*_GRAY, tifffile.PHOTOMETRIC.RGB)
         premultiplied = tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples
-        if page.bitspersample != 16 or page.dtype != np.uint16 or page.photometric not in known or premultiplied:
+        if page.dtype not in (np.uint8, np.uint16, *_FLOATS) or page.photometric not in known or premultiplied:
             kind = f"TIFF of {page.bitspersample} bits ({page.dtype}), {tifffile.PHOTOMETRIC(page.photometric).name}"
-            raise ValueError(f"{kind} is not supported, save it as 8 or 16 bit gray or RGB with straight alpha")
+            raise ValueError(
+                f"{kind} is not supported, save it as 8 or 16 bit or float32 gray or RGB with straight alpha"
+            )
+        if page.dtype == np.uint16 and page.bitspersample != 16:
+            raise ValueError(f"TIFF of {page.bitspersample} bits is not supported, save it as one of 8 or 16 bits")
         _warn_of_frames(path, len(tiff.pages))
         array = page.asarray()
+        if array.dtype in _FLOATS:
+            array = array.astype(np.float32, copy=False)
+            if not np.isfinite(array).all():
+                raise ValueError("it holds values that are not finite")
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-            array = 65535 - array
+            array = (1 if array.dtype == np.float32 else np.iinfo(array.dtype).max) - array
         if page.axes.startswith("S"):
             array = np.moveaxis(array, 0, -1)
-        orientation = page.tags.valueof(_ORIENTATION_TAG, default=1)
-        return np.atleast_3d(_upright(array, orientation=orientation)), page.tags.valueof(_PROFILE_TAG)
+        return array, page.tags.valueof(_PROFILE_TAG), page.tags.valueof(ORIENTATION, default=1)
 
 
 def _upright(array: np.ndarray, *, orientation: int) -> np.ndarray:
@@ -156,13 +223,4 @@ def _upright(array: np.ndarray, *, orientation: int) -> np.ndarray:
         array = array[::-1]
     if orientation in (2, 3, 6, 7):
         array = array[:, ::-1]
-    return array
-
-
-def _with_profile(png: bytes, profile: bytes | None) -> bytes:
-    """PNG with the ICC profile right after the header chunk (PNG specification, 11.3.2.3); imagecodecs takes none."""
-    if profile is None:
-        return png
-    chunk = b"iCCPICC profile\0\0" + zlib.compress(profile)
-    framed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return png[:33] + framed + png[33:]
+    return np.ascontiguousarray(array)

@@ -10,10 +10,10 @@ import torch
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from kgt_lightning.images.codecs import decode, encode
-from kgt_lightning.images.codecs import shape as _header
+from kgt_lightning.images.codecs import decode, encode, header
 from kgt_lightning.images.color import gray, quantize
-from kgt_lightning.images.formats import FORMATS
+from kgt_lightning.images.formats import FORMATS, Format
+from kgt_lightning.images.raster import Header, Raster
 from kgt_lightning.system.files import write_atomic
 
 _T = TypeVar("_T")
@@ -27,8 +27,8 @@ class Picture:
     """float32 [C, H, W] in [0, 1], C = 1 (gray) or 3 (RGB)."""
     alpha: Tensor | None = None
     """Opacity, float32 [1, H, W] in [0, 1]."""
-    bits: Literal[8, 16] = 8
-    """Bits per channel in the file."""
+    bits: Literal[8, 16, 32] = 8
+    """Bits per channel in the file; 32 are floating point."""
     profile: bytes | None = None
     """ICC profile that the pixel values refer to."""
 
@@ -39,8 +39,8 @@ class Picture:
             raise ValueError(
                 f"alpha {tuple(self.alpha.shape)} must be [1, H, W] with the size of pixels {tuple(self.pixels.shape)}"
             )
-        if self.bits not in (8, 16):
-            raise ValueError(f"bits={self.bits} must be 8 or 16")
+        if self.bits not in (8, 16, 32):
+            raise ValueError(f"bits={self.bits} must be 8, 16 or 32")
 
 
 def read_image(path: str | Path, *, channels: Literal[1, 3] | None = None) -> Picture:
@@ -55,31 +55,51 @@ def read_image(path: str | Path, *, channels: Literal[1, 3] | None = None) -> Pi
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels={channels} must be 1 (gray), 3 (RGB) or None (as in the file)")
-    array, profile = _open(path, decode)
-    levels = np.iinfo(array.dtype).max
+    raster = read_raster(path)
+    array, profile = raster.array, raster.profile
+    levels = 1 if array.dtype == np.float32 else np.iinfo(array.dtype).max
+    if levels == 1 and not 0 <= array.min() <= array.max() <= 1:
+        raise ValueError(f"{path} holds values from {array.min():g} to {array.max():g}: scale them to 0..1")
     planes = torch.from_numpy(array.transpose(2, 0, 1).astype(np.float32, order="C")).div_(levels)
     colours = 3 if planes.shape[0] >= 3 else 1
     picture = Picture(
         pixels=planes[:colours],
         alpha=planes[colours:] if planes.shape[0] > colours else None,
-        bits=16 if array.dtype == np.uint16 else 8,
+        bits=raster.bits,  # type: ignore[arg-type]
         profile=profile,
     )
     if channels in (None, colours):
         return picture
     pixels = picture.pixels
-    pixels = quantize(gray(pixels), bits=picture.bits) / levels if channels == 1 else pixels.repeat(3, 1, 1)
+    pixels = gray(pixels) if channels == 1 else pixels.repeat(3, 1, 1)
+    if channels == 1 and levels > 1:
+        pixels = quantize(pixels, bits=picture.bits) / levels
     return replace(picture, pixels=pixels, profile=None)
 
 
-def read_shape(path: str | Path) -> tuple[int, int, int]:
-    """Channels (1 gray, 3 colour), height and width of the upright image in the file, without decoding it.
+def read_raster(path: str | Path) -> Raster:
+    """What the file holds, in its own kind of numbers.
+
+    Raises:
+        ValueError: as :func:`read_image`.
+
+    """
+    return _open(path, decode)
+
+
+def read_header(path: str | Path) -> Header:
+    """What is known of the image in the file without decoding it.
 
     Raises:
         ValueError: as :func:`read_image`; damage beyond the header is not seen.
 
     """
-    return _open(path, _header)
+    return _open(path, header)
+
+
+def read_shape(path: str | Path) -> tuple[int, int, int]:
+    """Channels (1 gray, 3 colour), height and width of the upright image in the file; raises as `read_header`."""
+    return read_header(path)[:3]
 
 
 def write_image(path: str | Path, picture: Picture) -> None:
@@ -92,27 +112,58 @@ def write_image(path: str | Path, picture: Picture) -> None:
         ValueError: an unknown suffix, or a format that cannot hold the picture's bit depth, alpha, size or values.
 
     """
-    path = Path(path)
-    form = FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise ValueError(f"{path}: suffix {path.suffix!r} must be one of {', '.join(FORMATS)}")
-    if picture.bits == 16 and not form.deep:
-        deep = ", ".join(suffix for suffix, other in FORMATS.items() if other.deep)
-        raise ValueError(f"{path}: {form.name} cannot hold 16 bits per channel: use {deep}, or a Picture of bits=8")
-    if picture.alpha is not None and not form.alpha:
-        alpha = ", ".join(suffix for suffix, other in FORMATS.items() if other.alpha)
-        raise ValueError(f"{path}: {form.name} cannot hold alpha: use {alpha}, or a Picture with alpha=None")
     planes = picture.pixels if picture.alpha is None else torch.cat([picture.pixels, picture.alpha.to(picture.pixels)])
     if not planes.isfinite().all():
         raise ValueError(f"{path}: the picture holds values that are not finite: check what computed it")
-    array = quantize(planes.detach(), bits=picture.bits).permute(1, 2, 0).cpu().numpy()
-    array = array.astype(np.uint8 if picture.bits == 8 else np.uint16)
+    array = to_samples(planes, bits=picture.bits)
+    write_whole(Path(path), encoded(Path(path), Raster(array, picture.profile)))
+
+
+def to_samples(planes: Tensor, *, bits: int) -> np.ndarray:
+    """Samples [H, W, C] of a file of so many bits, rounded half to even, of planes [C, H, W] in [0, 1]."""
+    if bits == 32:
+        return planes.detach().clamp(0, 1).permute(1, 2, 0).cpu().numpy().astype(np.float32)
+    array = quantize(planes.detach(), bits=bits).permute(1, 2, 0).cpu().numpy()
+    return array.astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def format_of(path: Path) -> Format:
+    """Format that the suffix names.
+
+    Raises:
+        ValueError: if none is written under it.
+
+    """
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise ValueError(f"{path}: suffix {path.suffix!r} must be one of {', '.join(FORMATS)}")
+    return form
+
+
+def encoded(path: Path, raster: Raster) -> bytes:
+    """Bytes of the file at the path that holds the raster.
+
+    Raises:
+        ValueError: as :func:`write_image`.
+
+    """
+    form = format_of(path)
+    height, width, channels = raster.array.shape
+    refusal = form.refusal(height=height, width=width, bits=raster.bits, alpha=channels in (2, 4))
+    if refusal is not None:
+        raise ValueError(f"{path}: {refusal}")
     try:
-        data = encode(array, form=form, profile=picture.profile)
+        return encode(raster, form=form)
+    except MemoryError as error:
+        raise ValueError(f"{path} needs more memory to be written than there is") from error
     except Exception as error:
         raise ValueError(f"{path} cannot be written as {form.name} ({_reason(error)}): use another one") from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write the file, and its folders as needed: it appears complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, data)
+    write_atomic(path, content)
 
 
 def _open(path: str | Path, read: Callable[[Path], _T]) -> _T:
@@ -124,6 +175,8 @@ def _open(path: str | Path, read: Callable[[Path], _T]) -> _T:
         raise ValueError(f"{path} is empty: replace or remove it")
     try:
         return read(path)
+    except MemoryError as error:
+        raise ValueError(f"{path} needs more memory to be read than there is: the file may well be whole") from error
     # decoders raise OSError, SyntaxError, struct.error, ... for damaged files
     except Exception as error:
         raise ValueError(f"{path} cannot be read as an image ({_reason(error)}): replace or remove it") from error

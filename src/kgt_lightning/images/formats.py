@@ -1,9 +1,10 @@
 """The image formats, and the files of them in a folder; without an import that takes time."""
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 
 class Format(NamedTuple):
@@ -13,29 +14,53 @@ class Format(NamedTuple):
     deep: bool
     """Holds 16 bits per channel."""
     alpha: bool
+    side: int
+    """Pixels that height and width may have."""
+    metadata: bool
+    """Holds EXIF, XMP and ICC profile."""
     options: Mapping[str, Any]
-    """Arguments of Pillow's `save`."""
+    """Arguments of Pillow's `save`, where Pillow writes it."""
+
+    def refusal(self, *, height: int, width: int, bits: int, alpha: bool) -> str | None:
+        """Why the format cannot hold such an image, and which could; None if it can."""
+        others = [suffix for suffix, form in FORMATS.items() if form.deep >= (bits > 8) and form.alpha >= alpha]
+        others = [suffix for suffix in others if FORMATS[suffix].side >= max(height, width)]
+        instead = "use " + ", ".join(others if bits <= 16 else (".tif", ".tiff"))
+        if bits > 16 and self.name != "TIFF":
+            return f"{self.name} cannot hold floating point: {instead}"
+        if bits > 8 and not self.deep:
+            return f"{self.name} cannot hold {bits} bits per channel: {instead}"
+        if alpha and not self.alpha:
+            return f"{self.name} cannot hold alpha: {instead}"
+        if max(height, width) > self.side:
+            return f"{self.name} cannot hold sides above {self.side} pixels, these are {width} x {height}: {instead}"
+        return None
 
 
-_TIFF = Format("TIFF", True, True, {"compression": "tiff_adobe_deflate"})
-# Loss would undo the restoration: JPEG without chroma subsampling, WebP without any loss.
-_JPEG = Format("JPEG", False, False, {"quality": 95, "subsampling": 0})
+_ANY_SIDE = 2**31 - 1
+_TIFF = Format("TIFF", True, True, _ANY_SIDE, True, {})
+# Loss would undo the restoration: JPEG without chroma subsampling, WebP without any loss, AVIF with little.
+_JPEG = Format("JPEG", False, False, 65500, True, {"quality": 95, "subsampling": 0})
 FORMATS = {
-    ".bmp": Format("BMP", False, False, {}),
+    ".avif": Format("AVIF", False, True, 65536, True, {"quality": 95, "subsampling": "4:4:4"}),
+    ".bmp": Format("BMP", False, False, _ANY_SIDE, False, {}),
     ".jpeg": _JPEG,
     ".jpg": _JPEG,
-    ".png": Format("PNG", True, True, {}),
+    ".png": Format("PNG", True, True, _ANY_SIDE, True, {}),
     ".tif": _TIFF,
     ".tiff": _TIFF,
-    ".webp": Format("WEBP", False, True, {"lossless": True, "exact": True}),
+    ".webp": Format("WEBP", False, True, 16383, True, {"lossless": True, "exact": True}),
 }
+EXTRAS = dict.fromkeys((".heic", ".heif"), ("heif", "pillow_heif"))
+"""Formats that are read, not written, and that an extra brings: its name and its package."""
 
 
-def list_images(folder: str | Path) -> list[Path]:
+def list_images(folder: str | Path, *, suffixes: Collection[str] = FORMATS) -> list[Path]:
     """Image files in the folder and below, in natural order (2 before 10); hidden files and folders are left out.
 
     Raises:
         ValueError: the folder is missing, is a file, or holds no image.
+        OSError: a folder in it may not be read.
 
     """
     folder = Path(folder)
@@ -44,14 +69,22 @@ def list_images(folder: str | Path) -> list[Path]:
         raise ValueError(f"{folder} {problem}: name a folder of images ({', '.join(FORMATS)})")
     found = [
         path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in FORMATS
+        for path in _files(folder)
+        if path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     ]
     if not found:
         raise ValueError(f"{folder} holds no image: put files with one of the suffixes {', '.join(FORMATS)} there")
     return sorted(found, key=lambda path: ([_natural(part) for part in path.relative_to(folder).parts], str(path)))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> NoReturn:
+        raise error
+
+    for below, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(below, name) for name in names)
 
 
 def _natural(name: str) -> list[str | int]:

@@ -17,8 +17,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomic(file: Path, content: str | bytes) -> None:
-    """Write a file of which a reader, or a kill, never meets half; an error leaves what was there."""
-    part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
+    """Write a file of which a reader, or a kill, never meets half; an error names it and leaves what was there."""
+    part = file.with_name(f".{uuid.uuid4().hex}.part")  # short: the name of the file may be as long as names can be
     try:
         with naming(file):
             part.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -1,0 +1,39 @@
+"""What an image file holds, in its own kind of numbers."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Raster(NamedTuple):
+    """Pixels, upright, and what the file tells of them."""
+
+    array: np.ndarray
+    """uint8 or uint16, or float32 as it stands in the file, [H, W, C]: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and
+    alpha."""
+    profile: bytes | None = None
+    """ICC profile that the values refer to."""
+    exif: bytes | None = None
+    """EXIF as JPEG files hold it, from "Exif" on; without orientation, thumbnail, and how the file was laid out."""
+    xmp: bytes | None = None
+    """XMP packet, its orientation upright too."""
+    quality: int | None = None
+    """Quality, 1..100, that a JPEG file was written with, from its tables."""
+
+    @property
+    def bits(self) -> int:
+        """Per channel: 8, 16 or 32, which are floating point."""
+        return self.array.itemsize * 8
+
+
+class Header(NamedTuple):
+    """What is known of an image without decoding it."""
+
+    channels: int
+    """1 gray, 3 colour."""
+    height: int
+    width: int
+    """Of the upright image, in pixels."""
+    bits: int
+    """Per channel: 8, 16 or 32, which are floating point."""
+    alpha: bool

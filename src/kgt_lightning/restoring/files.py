@@ -1,0 +1,85 @@
+"""An image file restored in its own kind of numbers, with all that it tells."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kgt_lightning.degradations.noise import GaussianNoise
+from kgt_lightning.images.files import read_raster, to_samples
+from kgt_lightning.images.raster import Raster
+from kgt_lightning.restoring.mixing import Mixing
+from kgt_lightning.restoring.noise import OF_COLOURS, noise_level
+from kgt_lightning.restoring.picture import restored_tiles
+from kgt_lightning.training.module import RestorationModule
+
+Progress = Callable[[int, int], None]
+"""Told after each tile how many there are so far, and in all."""
+
+
+def restore_raster(
+    module: RestorationModule, raster: Raster, *, tile: int, overlap: int, mixing: Mixing, progress: Progress
+) -> Raster:
+    """Restored image with the bit depth, alpha and metadata of the raster.
+
+    Besides both rasters, memory holds one tile and two rows of tiles. Alpha is restored as a gray image where the model
+    enlarges, else kept. Values of floating point outside [0, 1] are brought there for the model and back.
+
+    Raises:
+        ValueError: if the model does not take such an image, or computes values that are not finite.
+
+    """
+    channels = raster.array.shape[-1]
+    colours = 3 if channels >= 3 else 1
+    image, alpha = raster.array[..., :colours], raster.array[..., colours:]
+    restored = _restored(module, image, tile=tile, overlap=overlap, mixing=mixing, progress=progress)
+    if alpha.size and module.network.scale > 1:
+        alpha = _restored(module, alpha, tile=tile, overlap=overlap, mixing=mixing, progress=progress)[..., :1]
+    # A profile for gray says nothing about colours.
+    profile = raster.profile if restored.shape[-1] == colours else None
+    if alpha.size:
+        restored = np.concatenate([restored, alpha], -1)
+    return raster._replace(array=restored, profile=profile)
+
+
+def _restored(
+    module: RestorationModule, array: np.ndarray, *, tile: int, overlap: int, mixing: Mixing, progress: Progress
+) -> np.ndarray:
+    scale, bits = module.network.scale, array.itemsize * 8
+    low, span = 0.0, 1.0
+    if bits == 32:
+        low = min(float(array.min()), 0.0)
+        span = max(float(array.max()), 1.0) - low
+        array = (array - np.float32(low)) / np.float32(span)
+    image = torch.from_numpy(array).permute(2, 0, 1)
+    restored = np.empty(0)
+    for done in restored_tiles(module, image, tile=tile, overlap=overlap, mixing=mixing):
+        progress(done.number, done.total)
+        if done.rows is None:
+            continue
+        rows = done.rows[0]
+        if not rows.isfinite().all():
+            raise ValueError("the model computed values that are not finite: it cannot restore this image")
+        if restored.size == 0:
+            restored = np.empty((array.shape[0] * scale, array.shape[1] * scale, len(rows)), array.dtype)
+        samples = to_samples(rows, bits=bits)
+        restored[done.first_row : done.first_row + len(samples)] = samples * span + low if bits == 32 else samples
+    return restored
+
+
+def read_and_restore(
+    module: RestorationModule, path: Path, *, tile: int, overlap: int, mixing: Mixing, progress: Progress
+) -> tuple[Raster, str]:
+    """What is restored of the image at the path, and what was found out about it, such as "JPEG quality 75"."""
+    raster = read_raster(path)
+    found = [] if raster.quality is None else [f"JPEG quality {raster.quality}"]
+    denoises = isinstance(module.degradation, GaussianNoise)
+    if denoises or mixing.texture > 0:
+        colours = 3 if raster.array.shape[-1] >= 3 else 1
+        noise = noise_level(raster.array[..., :colours])
+        mixing = replace(mixing, noise=noise)
+        found.append(f"noise of about sigma {noise * 255 / (OF_COLOURS if colours == 3 else 1):.0f}")
+    restored = restore_raster(module, raster, tile=tile, overlap=overlap, mixing=mixing, progress=progress)
+    return restored, ", ".join(found)

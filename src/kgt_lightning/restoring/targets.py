@@ -1,0 +1,113 @@
+"""Which file is written where, and which are finished already."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from kgt_lightning.images.formats import EXTRAS, FORMATS, list_images
+from kgt_lightning.system.files import sha256
+
+RECORD = ".restored.jsonl"
+"""In each folder of results: what was restored from which bytes, and how."""
+_LONGEST = 255
+
+
+def targets(source: Path, output: str, *, suffix: str | None = None) -> dict[Path, Path]:
+    """Where each image at the source is to be written.
+
+    Args:
+        source: a file, or a folder of them.
+        output: a folder, for files of the same names; or a pattern such as "restored/{folder}/{name}-clean{suffix}".
+        suffix: of all results, such as ".png"; None keeps each file's own.
+
+    Raises:
+        ValueError: if there is no image, one that cannot be written under its suffix, a name that is too long, or two
+            images of one name, or a file would replace its source.
+
+    """
+    if not source.exists():
+        raise ValueError(f"input={source} does not exist: name an image file, or a folder of them")
+    if suffix is not None and suffix.lower() not in FORMATS:
+        raise ValueError(f"suffix={suffix} must be one of {', '.join(FORMATS)}")
+    pattern, folder = "{" in output, Path(output).expanduser()
+    if not pattern and folder.exists() and not folder.is_dir():
+        raise ValueError(f"output={output} is a file: name a folder")
+    if source.is_file():
+        found, base = [source], source.parent
+    else:
+        # What an earlier run restored to a folder inside the source is no source.
+        inside, itself = folder.resolve(), folder.resolve() == source.resolve()
+        found = list_images(source, suffixes={*FORMATS, *EXTRAS})
+        found, base = [path for path in found if itself or inside not in path.resolve().parents], source
+        if not found:
+            raise ValueError(f"input={source} holds no image outside output={output}")
+    pairs = {path: _target(path, base, output, suffix=suffix) for path in found}
+    written: dict[Path, Path] = {}
+    for path, target in pairs.items():
+        if target.resolve() == path.resolve():
+            raise ValueError(f"output={output} is the folder of the input: the restored {path.name} would replace it")
+        if target.suffix.lower() not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise ValueError(
+                f"input={path} cannot be written as {target.suffix or 'that'}: add suffix=<one of {known}>"
+            )
+        if len(os.fsencode(target.name)) > _LONGEST:
+            raise ValueError(
+                f"{target}: names of more than {_LONGEST} bytes cannot be written: choose a shorter output"
+            )
+        if target in written:
+            raise ValueError(f"{path} and {written[target]} would both be written to {target}: use {{name}}{{suffix}}")
+        written[target] = path
+    return pairs
+
+
+def _target(path: Path, base: Path, output: str, *, suffix: str | None) -> Path:
+    below, ending = path.relative_to(base), suffix or path.suffix
+    if "{" not in output:
+        return Path(output).expanduser() / below.with_suffix(ending)
+    try:
+        named = output.format(name=path.stem, suffix=ending, folder=below.parent.as_posix())
+    except (KeyError, IndexError, ValueError, AttributeError):
+        raise ValueError(f"output={output} is no pattern: it may hold {{folder}}, {{name}} and {{suffix}}") from None
+    target = Path(named).expanduser()
+    return target if target.suffix.lower() in FORMATS else target.with_name(target.name + ending)
+
+
+def is_finished(path: Path, target: Path, *, how: str) -> bool:
+    """Whether the target holds, to the byte, what was restored from these bytes of the path in the same way."""
+    lines = _lines(target.parent / RECORD)
+    entries = [entry for entry in lines if entry.get("file") == target.name and entry.get("how") == how]
+    if not entries or not target.is_file():
+        return False
+    both = sha256(path), sha256(target)
+    return any((entry.get("source"), entry.get("result")) == both for entry in entries)
+
+
+def record(path: Path, target: Path, content: bytes, *, how: str) -> None:
+    """Note what is about to be written: a kill before it is written leaves a note of no file, which means nothing."""
+    result = hashlib.sha256(content).hexdigest()
+    entry = {"file": target.name, "how": how, "source": sha256(path), "result": result}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / RECORD).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def digest(parts: Sequence[object]) -> str:
+    """Of settings that results depend on."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _lines(file: Path) -> list[dict[str, str]]:
+    if not file.is_file():
+        return []
+    entries = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:  # half a line, after a kill
+            continue
+        if isinstance(entry, dict):
+            entries.append(entry)
+    return entries
