@@ -26,8 +26,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-import torch
-
+from kgt_lightning.ops.kernels.constant import assume_constant_result
 from kgt_lightning.system.files import sha256
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ class NativeUnavailableError(RuntimeError):
     """The kernel could not be built or loaded; the message says why, in one line."""
 
 
-@torch.compiler.assume_constant_result
+@assume_constant_result
 def why_unavailable() -> str | None:
     """Why this machine has no native kernel, in words; None where it has. Builds it when first asked."""
     return build_problem()

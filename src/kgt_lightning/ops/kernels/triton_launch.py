@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kgt_lightning.ops.kernels.constant import assume_constant_result
+
 MAX_WIDTH = 128
 """Widest head that the attention kernels keep in registers."""
 
@@ -51,7 +53,7 @@ def interpreting() -> bool:
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
 
 
-@torch.compiler.assume_constant_result
+@assume_constant_result
 def why_unavailable() -> str | None:
     """Why the kernels cannot run on this machine, in words, or None."""
     if find_spec("triton") is None:
