@@ -10,7 +10,7 @@ from kgt_lightning import __version__
 from kgt_lightning.config.comments import CONF_DIR
 from kgt_lightning.config.help import command_help, summary
 
-COMMANDS = ("train", "evaluate", "restore", "describe", "analyze", "bench", "report", "data", "publish")
+COMMANDS = ("train", "evaluate", "restore", "describe", "analyze", "bench", "report", "data", "publish", "export")
 
 
 def main() -> None:

@@ -136,7 +136,7 @@ class KeyGraphAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.projection = nn.Linear(width, width)
         self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10)))
-        self.position = PositionBias(heads=heads, window=window)
+        self.position: nn.Module = PositionBias(heads=heads, window=window)
 
     def forward(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
         """Nodes of the same shape [W, N, C]."""
