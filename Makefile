@@ -55,6 +55,7 @@ notebooks: setup  ## Run the gallery as notebooks, with their outputs
 
 pictures: setup  ## Make the pictures of README and site anew
 	$(BIN)/python docs/draw_pictures.py
+	$(BIN)/python docs/serve_pictures.py
 
 test-slurm: setup  ## Run sweeps on a real SLURM that is started for the tests: needs root, slurm-wlm and munge
 	@test "$$(id -u)" = 0 || { echo "error: starting SLURM needs root: run make test-slurm as root, on a machine that can be thrown away" >&2; exit 2; }

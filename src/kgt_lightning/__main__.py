@@ -10,7 +10,19 @@ from kgt_lightning import __version__
 from kgt_lightning.config.comments import CONF_DIR
 from kgt_lightning.config.help import command_help, summary
 
-COMMANDS = ("train", "evaluate", "restore", "describe", "analyze", "bench", "report", "data", "publish", "export")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "restore",
+    "serve",
+    "export",
+    "describe",
+    "analyze",
+    "bench",
+    "report",
+    "data",
+    "publish",
+)
 
 
 def main() -> None:
