@@ -39,12 +39,12 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     pairs: dict[Path, Path] = {}
     for source in [config.input] if isinstance(config.input, str) else config.input:
-        found = targets(Path(source).expanduser(), str(config.output), suffix=config.suffix)
-        if twice := set(found.values()).intersection(pairs.values()):
+        here = targets(Path(source).expanduser(), str(config.output), suffix=config.suffix)
+        if twice := set(here.values()).intersection(pairs.values()):
             raise ValueError(
                 f"input: several files would be written as {min(twice)}: restore them to different folders"
             )
-        pairs |= found
+        pairs |= here
     tile_starts(1, config.tile, config.overlap)
     mixing = Mixing(strength=config.strength, texture=config.texture)
     # Of the package's own models one for gray, one for colour images; of checkpoints the same for both.
