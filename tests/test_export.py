@@ -44,6 +44,17 @@ def test_a_program_is_loaded_without_the_model_classes(run, trained, tmp_path):
         torch.testing.assert_close(loaded(image), expected)
 
 
+def test_a_mosaic_is_developed_inside():
+    """Also one that is too small for the filters."""
+    from kgt_lightning.exports.program import make_program
+
+    module = load_checkpoint("demosaic").module()
+    mosaic = picture(1, 38, 70)
+    with torch.no_grad():
+        torch.testing.assert_close(FromImageToImage(module)(mosaic), module(mosaic).clamp(0, 1), rtol=0, atol=1e-5)
+        assert make_program(module).module()(picture(1, 1, 1)).shape == (1, 3, 1, 1)
+
+
 def test_nothing_is_replaced_and_wrong_arguments_are_explained(run, tmp_path):
     (tmp_path / "best.onnx").write_text("mine")
     code, _, errors = run("output=best.onnx")

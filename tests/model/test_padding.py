@@ -44,6 +44,12 @@ def test_grl_pads_with_zeros_where_one_reflection_is_too_short():
     assert torch.equal(pad_to_multiple(wide, 16, rule="grl"), F.pad(wide, (0, 7, 0, 12), mode="reflect"))
 
 
+def test_padding_to_some_multiples_at_least():
+    image = torch.rand(1, 3, 1, 6)
+    padded = pad_to_multiple(image, 2, times=2)
+    assert padded.shape == (1, 3, 4, 6) and torch.equal(padded, image.expand(-1, -1, 4, -1))
+
+
 def test_nothing_is_copied_when_the_size_fits():
     image = torch.rand(1, 3, 16, 32)
     assert pad_to_multiple(image, 16) is image

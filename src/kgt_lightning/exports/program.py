@@ -27,7 +27,8 @@ class FromImageToImage(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Restored image, with everything that has to happen to a picture inside: padding, cropping, clipping."""
         height, width = (side * self.module.network.scale for side in input.shape[-2:])
-        whole = pad_to_multiple(input, self.module.grid) if self.module.grid > 1 else input
+        # Twice at least: a mosaic of 2 x 2 pixels is too small to be developed.
+        whole = pad_to_multiple(input, self.module.grid, times=2) if self.module.grid > 1 else input
         return self.module(whole)[..., :height, :width].clamp(0, 1)
 
 
