@@ -49,7 +49,7 @@ templates_path: list[str] = []
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 myst_fence_as_directive = ["mermaid"]
-suppress_warnings += ["myst.header"]
+suppress_warnings += ["myst.header", "ref.python"]  # several classes have a height, which is no reference
 
 apidoc_modules = [
     {

@@ -31,8 +31,8 @@ def test_attention_leaves_table_csv_json_and_plot(tmp_path):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("what=speed", "what=speed is unknown: choose attention, graph, model or data"),
-        ("dtype=int8", "dtype=int8 is unknown: choose one of float32"),
+        ("what=speed", "what=speed must be one of attention, graph, model, data"),
+        ("dtype=int8", "dtype=int8 must be one of float32"),
         ("attention.num_nodes=[50]", "windows are square"),
         ("attention.impl=[flash]", "impl='flash' is not available"),
     ],

@@ -85,6 +85,7 @@ def test_measured_noise_is_checked_and_written_once(tmp_path, unpack):
     there = tmp_path / "darktable" / "noiseprofiles.json"
     there.write_text("own")
     put, asked = unpack({})
+    asked.clear()
     assert fetch_noise(tmp_path, unpack=put) == there
     assert there.read_text() == "own"
     assert not asked

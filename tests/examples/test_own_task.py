@@ -93,7 +93,7 @@ def test_a_checkpoint_is_tested_and_restores_where_its_package_is_trusted(run, f
         (("degradation.beta=thick",), "degradation.beta=thick must be a number"),
         (("degradation.beta=-1",), "degradation.beta=-1 must be an extinction of 0 or more"),
         (("degradation.airlight.high=2",), r"degradation.airlight=.* must be a range"),
-        (("task=dehase",), "task=dehase does not exist: choose one of deblur, dehaze, demosaic"),
+        (("task=dehase",), "task=dehase does not exist: choose one of camera, deblur, dehaze, demosaic"),
         (("task=denoise", "degradation._target_=dehaze.Haze"), "degradation.sigma is no setting of Haze: it has beta"),
         (("task=denoise", "degradation={_target_:dehaze.depth}"), "degradation.sigma is no setting of depth"),
     ],

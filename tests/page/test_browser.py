@@ -183,6 +183,7 @@ def test_twenty_megapixels_are_shown_and_cancelled_in_little_memory(open_page, t
     waves = (127 + 60 * np.sin(np.arange(5480) / 40) + 60 * np.cos(np.arange(3650) / 50)[:, None]).astype(np.uint8)
     Image.fromarray(waves).convert("RGB").save(tmp_path / "large.jpg")
     page = open_page()
+    page.set_default_timeout(240_000)  # of a machine that does other things too
     page.set_input_files("#files", tmp_path / "large.jpg")
     state(page, "20 of")
     page.get_by_role("button", name="Cancel large.jpg").click()

@@ -60,7 +60,11 @@ def test_a_finished_run(tiny, tmp_path):
     ("error", "status", "reason"),
     [
         (RuntimeError("the loss\nis not finite"), "failed", "the loss; is not finite"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory", "CUDA out of memory"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+            "out of memory",
+            "there is not enough memory (CUDA out of memory",
+        ),
         (SIGTERMException(), "interrupted", "stopped from outside"),
     ],
     ids=["failed", "memory", "interrupted"],

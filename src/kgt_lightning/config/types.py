@@ -111,7 +111,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "device": Name,
         "threads": Count | None,
         "dtype": Literal["float32", "float16", "bfloat16", "float64"],
-        "seconds": Positive,
+        "seconds": NotNegative,
         "attention.num_nodes": Sizes,
         "attention.k": Sizes,
         "attention.impl": list[str] | None,

@@ -278,7 +278,8 @@ class RestorationData(lightning.LightningDataModule):
     def _sets(self, key: str, names: Sequence[str], bundled: Sequence[str]) -> list[ImageSet]:
         if not self.root:
             # Images that ship with other packages stand in for known sets, never for the user's own.
-            if not set(names) <= read_catalogue().keys() or (key == "test" and self.test is not None):
+            known = {*read_catalogue(), *(name for test in self.default_test.values() for name in test)}
+            if not known.issuperset(names) or (key == "test" and self.test is not None):
                 raise ValueError(f"data.{key}={list(names)} is named, but not where: add data_root=<its folder>")
             log.info("data_root is not set: %s takes images that ship with scikit-image and scikit-learn", key)
             return [bundled_set("bundled", bundled, channels=self.channels)]

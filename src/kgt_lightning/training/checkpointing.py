@@ -12,7 +12,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from kgt_lightning.config.types import Positive
+from kgt_lightning.config.types import NotNegative
 from kgt_lightning.system.files import LAST, NEXT, PREVIOUS, rename
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -49,7 +49,7 @@ class LastCheckpoint(Checkpoint):
 
     """
 
-    def __init__(self, *, folder: str, every_minutes: Positive) -> None:
+    def __init__(self, *, folder: str, every_minutes: NotNegative) -> None:
         self.folder = Path(folder)
         self.every_minutes = every_minutes
         self._saved_at = 0.0
