@@ -20,7 +20,7 @@ needs_sphinx = pytest.mark.skipif(find_spec("sphinx_gallery") is None, reason="n
 @needs_sphinx
 def test_the_site_builds_without_a_warning(tmp_path):
     """All but the gallery's outputs; make docs runs it."""
-    for part in ("docs", "experiments", "examples", "src"):
+    for part in ("conf", "docs", "experiments", "examples", "src"):
         left_out = shutil.ignore_patterns("__pycache__", "_build", "api", "auto_gallery", "outputs")
         shutil.copytree(ROOT / part, tmp_path / part, ignore=left_out)
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-t", "quick", "-c", "docs", ".", "html"]
