@@ -68,6 +68,10 @@ fuzz: setup  ## Look for input that breaks a command for FUZZ_MINUTES=30: config
 	end=$$(($$(date +%s) + 60 * $(FUZZ_MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
 		FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest tests/fuzz --quiet --timeout 0 --hypothesis-seed=$$(date +%s) || exit 1; done
 
+GPU := outputs/gpu
+gpu: setup  ## Test, tune and measure on the GPU that is here, in under ten minutes; SMALL=1 tries it without one
+	$(BIN)/python -m kgt_lightning.benchmarks.gpu_day $(GPU) $(if $(SMALL),small)
+
 RUN := outputs/denoise/demo
 demo: setup  ## Train a small model on real photographs, test it, restore with it: about 5 minutes on 2 cores
 	$(BIN)/python -m kgt_lightning.train experiment=demo run=demo resume=true

@@ -22,8 +22,8 @@ from torch import Tensor
 if find_spec("triton") is not None and not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
     from kgt_lightning.ops.attention import (
-        triton_lists,  # noqa: F401
-        triton_packed,  # noqa: F401
+        triton_bias,  # noqa: F401
+        triton_union,  # noqa: F401
     )
     from kgt_lightning.ops.key_graph import triton_graph  # noqa: F401
 

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from kgt_lightning.benchmarks.attention import bench_attention
+from kgt_lightning.benchmarks.attention import bench_attention, flex_attention_over
+from kgt_lightning.ops import build_key_graph
 from kgt_lightning.ops.attention import dispatch as attention
 from kgt_lightning.ops.attention import mask
+from kgt_lightning.ops.attention.reference import reference_attention
 
 SETTINGS = {
     "num_nodes": [16, 64],
@@ -84,3 +86,12 @@ def test_another_error_is_not_taken_for_lack_of_memory(monkeypatch):
 def test_windows_are_square():
     with pytest.raises(ValueError, match=r"num_nodes=\[50\]: windows are square"):
         list(bench_attention(**SETTINGS | {"num_nodes": [50, 64]}))
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_flex_attention_is_the_same_attention():
+    q, k, v = torch.randn(3, 2, 2, 64, 12, generator=torch.Generator().manual_seed(0))
+    table = torch.linspace(-1, 1, 2 * 225).view(2, 225)
+    graph = build_key_graph(torch.randn(2, 64, 5, generator=torch.Generator().manual_seed(1)), 9)
+    ours = flex_attention_over(graph, scale=0.3, compiled=False)(q, k, v, table)
+    torch.testing.assert_close(ours, reference_attention(q, k, v, graph, scale=0.3, bias_table=table))

@@ -9,8 +9,15 @@ import torch
 
 pytest.importorskip("triton")
 
-from kgt_lightning.benchmarks.compile_kernels import TARGETS, Usage, main, plan_launches, problems
-from kgt_lightning.benchmarks.roofline import GPUS, Setting, least_time, work_of
+from kgt_lightning.benchmarks.compile_kernels import (
+    TARGETS,
+    Setting,
+    Usage,
+    count_instructions,
+    main,
+    plan_launches,
+    problems,
+)
 
 
 @pytest.mark.slow
@@ -22,31 +29,34 @@ def test_kernels_fit(target):
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for dtype in ("fp32", "fp16", "bf16"):
-        for kernel in plan_launches(Setting(dtype=torch.float32, width=30)):
+        for kernel in plan_launches(Setting(dtype=torch.float32)):
             assert f"| {kernel} | {dtype} |" in done.stdout
 
 
 def test_spills_and_too_much_shared_memory_are_problems():
-    assert problems("a kernel", "sm_80", Usage(registers=255, spilled=0, shared=163 * 1024)) == []
-    assert "spills 8 bytes" in problems("a kernel", "sm_80", Usage(registers=255, spilled=8, shared=0))[0]
-    assert "the limit is 65536" in problems("a kernel", "gfx942", Usage(registers=1, spilled=0, shared=65537))[0]
+    usage = Usage(registers=255, spilled=0, shared=163 * 1024, once=1, each=1, warps=1)
+    assert problems("a kernel", "sm_80", usage) == []
+    assert "spills 8 bytes" in problems("a kernel", "sm_80", usage._replace(spilled=8))[0]
+    assert "the limit is 65536" in problems("a kernel", "gfx942", usage._replace(shared=65537))[0]
+
+
+def test_instructions_are_counted_outside_and_in_the_longest_loop():
+    nvidia = """
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+.L_x_1:
+        /*0010*/                   IADD3 R2, R2, 0x1, RZ ;
+        /*0020*/                   FADD R3, R3, R2 ;
+        /*0030*/              @!P0 BRA `(.L_x_1) ;
+        /*0040*/                   EXIT ;
+.L_x_2:
+        /*0050*/                   BRA `(.L_x_2);
+        /*0060*/                   NOP;
+"""
+    amd = "\ts_load_dword s0, s[0:1]\n.LBB0_1:\n\tv_add_f32 v0, v0, v1\n\ts_cbranch_scc1 .LBB0_1\n\ts_endpgm\n"
+    assert count_instructions(nvidia) == (3, 3)
+    assert count_instructions(amd) == (2, 2)
 
 
 def test_unknown_target(capsys):
     assert main(["sm_70"]) == 2
     assert "target 'sm_70' is unknown; choose from sm_80, sm_90, sm_100, gfx942" in capsys.readouterr().err
-
-
-def test_work_of_the_forward_by_hand():
-    setting = Setting(dtype=torch.float16, width=30, windows=1, heads=1, num_nodes=64, few=8)
-    lists, blocks = work_of("lists: forward", setting), work_of("blocks: forward", setting)
-    assert lists.memory == 4 * 64 * 60 + 8 * 64 + 4 * 64 * 8
-    assert lists.cache == 64 * 8 * (2 * 60 + 8)
-    assert blocks.tensor == 2 * 2 * 64 * 64 * 32
-    assert blocks.exponentials == 64 * 64
-
-
-def test_the_busiest_part_sets_the_time():
-    work = work_of("lists: forward", Setting(dtype=torch.float16, width=30))
-    seconds, busiest = least_time(work, GPUS[0])
-    assert busiest == "cache" and seconds == work.cache / GPUS[0].cache

@@ -9,10 +9,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from kgt_lightning.benchmarks.measure import Row, time_and_memory
 from kgt_lightning.ops import KeyGraph, available_implementations, build_key_graph, key_graph_attention
 from kgt_lightning.ops.attention.dispatch import choose_implementation
+from kgt_lightning.ops.attention.reference import relative_position_index
+from kgt_lightning.ops.kernels.triton_launch import next_power
 from kgt_lightning.system.hardware import is_out_of_memory
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 3e-2}
@@ -35,8 +38,9 @@ def bench_attention(
 ) -> Iterator[Row]:
     """One row for each N, k and implementation, and one for dense attention at each N and k, as they are measured.
 
-    Dense is PyTorch's scaled_dot_product_attention without bias or mask. Times are medians in milliseconds, memory is
-    the peak on top of the inputs in megabytes, speed-ups are dense time over own time of the same N and k. A k above
+    Dense is PyTorch's scaled_dot_product_attention without bias or mask; flex, on a GPU, its compiled FlexAttention
+    over the same Key-Graph. Times are medians in milliseconds, memory is the peak on top of the inputs in megabytes,
+    speed-ups are dense time over own time of the same N and k. A k above
     N is left out; without ``impl`` all available implementations but the reference are measured.
 
     Raises:
@@ -59,6 +63,8 @@ def bench_attention(
         graph = build_key_graph(random(windows, nodes, heads * width), neighbours)
         dense = measure(F.scaled_dot_product_attention, qkv)
         yield {**common, "impl": "dense", "auto": False, **dense}
+        if device.type == "cuda":
+            yield {**common, "impl": "flex", "auto": False, **_measure_flex(graph, qkv, tables, measure)}
         # Compared on the first window and at most two heads.
         sample = [t[:1, :2] for t in qkv] + [table[:2] for table in tables]
         first = partial(_attend, graph=KeyGraph(graph.index[:1]), scale=width**-0.5)
@@ -74,6 +80,34 @@ def bench_attention(
                 if dense.get(f"{what}_ms") and ours.get(f"{what}_ms")
             }
             yield {**common, "impl": name, "auto": name == chosen, **ours, **speedups}
+
+
+def flex_attention_over(graph: KeyGraph, *, scale: float, compiled: bool) -> Callable[..., Tensor]:
+    """PyTorch's FlexAttention over the graph: a function of q, k, v and the table; its block mask is made here."""
+    neighbours, num_nodes = graph.mask, graph.num_nodes
+    entry = relative_position_index(math.isqrt(num_nodes), neighbours.device)
+    is_neighbour = lambda w, _, i, j: neighbours[w, i, j]  # noqa: E731
+    blocks = create_block_mask(is_neighbour, len(neighbours), None, num_nodes, num_nodes, device=str(neighbours.device))
+    run: Any = torch.compile(flex_attention, dynamic=False) if compiled else flex_attention
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor | None = None) -> Tensor:
+        def add_bias(score: Tensor, _: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            return score if table is None else score + table[head, entry[i, j]]
+
+        # It wants widths that are powers of two.
+        width = q.shape[-1]
+        padded = [F.pad(t, (0, next_power(width) - width)) for t in (q, k, v)]
+        return run(*padded, score_mod=add_bias, block_mask=blocks, scale=scale)[..., :width]
+
+    return attend
+
+
+def _measure_flex(graph: KeyGraph, qkv: list[Tensor], tables: list[Tensor], measure: Callable[..., Row]) -> Row:
+    """Its row; where PyTorch cannot compile it, the reason, which is a result too."""
+    try:
+        return measure(flex_attention_over(graph, scale=qkv[0].shape[-1] ** -0.5, compiled=True), qkv + tables)
+    except (RuntimeError, ValueError) as error:
+        return {"status": f"failed: {str(error).splitlines()[0][:200]}"}
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, table: Tensor | None = None, **options: Any) -> Tensor:

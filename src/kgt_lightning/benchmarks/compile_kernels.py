@@ -2,10 +2,9 @@
 
 python -m kgt_lightning.benchmarks.compile_kernels [target ...] [head width ...]
 
-Prints a Markdown table: registers and shared memory on every target, bytes and operations of one launch, and the time
-that an A100 and an H100 need for them at least. Fails if a kernel spills registers or needs more shared memory than a
-target has. What is compiled is what :func:`triton_attention` and :func:`build_key_graph` would launch, planned on
-tensors without memory.
+Prints a Markdown table: registers and shared memory on every target, and instructions of one program and of one turn of
+its loop. Fails if a kernel spills registers or needs more shared memory than a target has. What is compiled is what
+:func:`triton_attention` and :func:`build_key_graph` would launch, planned on tensors without memory.
 """
 
 import itertools
@@ -17,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -28,19 +28,15 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kgt_lightning.benchmarks.roofline import GPUS, Setting, least_time, work_of
 from kgt_lightning.ops import KeyGraph
-from kgt_lightning.ops.attention.triton_attention import choose_schedule, plan_backward, plan_forward
+from kgt_lightning.ops.attention.triton_attention import plan_backward, plan_forward
 from kgt_lightning.ops.kernels.triton_launch import Launch
 from kgt_lightning.ops.key_graph.triton_graph import plan_choice
+from kgt_lightning.ops.key_graph.triton_unions import plan_unions
 from kgt_lightning.system.tables import Table
 
 TYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.int32: "i32", torch.int64: "i64"}
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-SIZES = (
-    "{windows} windows, {heads} heads, N = {num_nodes} ({large} in the large window),"
-    " k = {few} in lists and {many} in blocks, {channels} channels"
-)
 WIDTH = 30
 """Head width of the published models: 180 channels, 6 heads."""
 
@@ -54,6 +50,21 @@ TARGETS = {
 """GPUs to compile for, and the bytes of shared memory that one program may use there."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Sizes that the kernels are compiled for: one layer of the published models."""
+
+    dtype: torch.dtype
+    width: int = WIDTH
+    windows: int = 4
+    heads: int = 6
+    num_nodes: int = 1024
+    channels: int = 180
+    k: int = 64
+    large: int = 2304
+    """Nodes of a window whose similarities do not fit into registers."""
+
+
 class Usage(NamedTuple):
     """What a compiled kernel takes."""
 
@@ -63,6 +74,12 @@ class Usage(NamedTuple):
     """Bytes per thread that did not fit into registers."""
     shared: int
     """Bytes per program."""
+    once: int
+    """Instructions of a warp outside the loop."""
+    each: int
+    """Instructions of a warp in one turn of the longest loop."""
+    warps: int
+    """Per program."""
 
 
 def problems(kernel: str, target: str, usage: Usage) -> list[str]:
@@ -74,36 +91,29 @@ def problems(kernel: str, target: str, usage: Usage) -> list[str]:
 
 
 def plan_launches(setting: Setting) -> dict[str, Launch]:
-    """Every launch that ``auto`` may choose, of both schedules and both backward passes, and of the constructor."""
+    """Every launch that attention and constructor make, of both backward passes."""
     windows, heads, width = setting.windows, setting.heads, setting.width
-
-    def attention(schedule: str, k: int, num_nodes: int, *, deterministic: bool) -> list[Launch]:
-        # The views of one projection that a model passes on.
-        qkv = torch.empty(windows, num_nodes, 3, heads, width, dtype=setting.dtype, device="meta")
-        q, key, v = qkv.permute(2, 0, 3, 1, 4)
-        index = torch.empty(windows, num_nodes, k, dtype=torch.int32, device="meta")
-        graph = KeyGraph(index, torch.empty(windows, -(-num_nodes // 32), num_nodes, dtype=torch.int32, device="meta"))
-        table = torch.empty(heads, (2 * math.isqrt(num_nodes) - 1) ** 2, device="meta")
-        forward, call = plan_forward(q, key, v, graph, table, scale=0.2, schedule=schedule)
-        backward, *_ = plan_backward(call, torch.empty_like(call.out), schedule=schedule, deterministic=deterministic)
-        return [*forward, *backward]
+    num_nodes, k = setting.num_nodes, setting.k
+    # The views of one projection that a model passes on.
+    qkv = torch.empty(windows, num_nodes, 3, heads, width, dtype=setting.dtype, device="meta")
+    q, key, v = qkv.permute(2, 0, 3, 1, 4)
+    bits = torch.empty(windows, -(-num_nodes // 32), num_nodes, dtype=torch.int32, device="meta")
+    graph = KeyGraph(torch.empty(windows, num_nodes, k, dtype=torch.int32, device="meta"), bits)
+    table = torch.empty(heads, (2 * math.isqrt(num_nodes) - 1) ** 2, device="meta")
+    forward, call = plan_forward(q, key, v, graph, table, scale=0.2)
+    backward, *_ = plan_backward(call, torch.empty_like(call.out), deterministic=True)
+    atomic, *_ = plan_backward(call, torch.empty_like(call.out), deterministic=False)
+    names = ("forward", "dq", "dk, dv", "dbias")
+    launches = dict(zip(names, [*forward, *backward], strict=True)) | {"dq, dbias by atomics": atomic[0]}
 
     def constructor(num_nodes: int) -> list[Launch]:
         nodes = torch.empty(windows, num_nodes, setting.channels, dtype=setting.dtype, device="meta")
-        return plan_choice(nodes, setting.few)[0]
+        return plan_choice(nodes, k)[0]
 
-    def passes(schedule: str, k: int) -> dict[str, Launch]:
-        names = (f"{schedule}: forward", f"{schedule}: dq", f"{schedule}: dk, dv", "dbias")
-        return dict(zip(names, attention(schedule, k, setting.num_nodes, deterministic=True), strict=True))
-
-    launches = passes("lists", setting.few)
-    atomic = attention("lists", setting.few, setting.num_nodes, deterministic=False)
-    launches["lists: dq, dbias by atomics"] = atomic[1]
-    if choose_schedule(setting.many, setting.num_nodes, setting.dtype, width) == "blocks":
-        launches |= passes("blocks", setting.many)
-    launches["dbias, large window"] = attention("lists", setting.few, setting.large, deterministic=True)[3]
     launches["graph: choice"], launches["graph: list"] = constructor(setting.num_nodes)
     launches["graph: choice, large window"] = constructor(setting.large)[0]
+    launches["graph: unions"] = plan_unions(bits, 16 * k, transposed=False)[0]
+    launches["graph: transposed unions"] = plan_unions(bits, num_nodes, transposed=True)[0]
     return launches
 
 
@@ -132,7 +142,31 @@ def compile_launch(launch: Launch, target: GPUTarget) -> Usage:
     options = {"num_warps": launch.num_warps, "num_stages": launch.num_stages}
     compiled = triton.compile(source, target=target, options=options)
     usage = _usage_of_amdgcn(compiled.asm["amdgcn"]) if hip else _usage_of_cubin(compiled.asm["cubin"])
-    return Usage(*usage, compiled.metadata.shared)
+    once, each = count_instructions(compiled.asm["amdgcn"] if hip else _disassembled(compiled.asm["cubin"]))
+    registers, spilled = usage
+    return Usage(registers, spilled, compiled.metadata.shared, once, each, launch.num_warps)
+
+
+def count_instructions(assembly: str) -> tuple[int, int]:
+    """Instructions outside the longest loop and in it, of NVIDIA's disassembly or AMD's assembly.
+
+    A loop is what lies between a label and the last branch back to it.
+    """
+    labels: dict[str, int] = {}
+    loops = {(0, 0)}
+    number = 0
+    for line in assembly.splitlines():
+        if label := re.match(r"\s*(\.L\w+):", line):
+            labels[label[1]] = number
+        elif re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(?!NOP)\S|\t[sv_]\w*_|\t(global|buffer|flat|ds)_", line):
+            number += 1
+            target = re.search(r"BRA.*`\((\.L\w+)\)|s_c?branch\w* +(\.L\w+)", line)
+            start = labels.get(target[1] or target[2]) if target else None
+            # The last instruction of a program is a branch to itself, which is never reached.
+            if start is not None and start < number - 1:
+                loops.add((start, number))
+    start, end = max(loops, key=lambda loop: loop[1] - loop[0])
+    return number - (end - start), end - start
 
 
 def measure(setting: Setting, target_name: str) -> dict[str, Usage]:
@@ -149,21 +183,9 @@ def render(setting: Setting, usages: Mapping[str, Mapping[str, Usage]]) -> list[
     rows = []
     for name in next(iter(usages.values())):
         used = [usage[name] for usage in usages.values()]
-        work = work_of(name, setting)
-        times = [least_time(work, gpu) for gpu in GPUS]
-        rows.append(
-            [
-                name,
-                TYPES[setting.dtype],
-                *(f"{usage.registers} / {usage.shared / 1024:.0f}" for usage in used),
-                str(max(usage.spilled for usage in used)),
-                f"{work.memory / 1e6:.1f}",
-                f"{work.cache / 1e6:.0f}",
-                f"{work.tensor / 1e9:.2f}",
-                f"{work.vector / 1e9:.2f}",
-                *(f"{seconds * 1e6:.0f} ({busiest})" for seconds, busiest in times),
-            ]
-        )
+        cells = [f"{usage.registers} / {usage.shared / 1024:.0f} / {usage.once} + {usage.each}" for usage in used]
+        spilled = str(max(usage.spilled for usage in used))
+        rows.append([name, TYPES[setting.dtype], str(used[0].warps), *cells, spilled])
     return rows
 
 
@@ -178,13 +200,13 @@ def main(arguments: list[str]) -> int:
     tasks = [(setting, target) for setting in settings for target in targets]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         results = dict(zip(tasks, pool.map(measure, *zip(*tasks, strict=True)), strict=True))
-    columns = ["kernel", "type", *(f"{target}: registers / shared KiB" for target in targets), "spilled bytes"]
-    columns += ["memory MB", "cache MB", "tensor GFLOP", "other GFLOP", *(f"{gpu.name} at least, µs" for gpu in GPUS)]
+    heads = [f"{target}: registers / shared KiB / instructions once + each turn" for target in targets]
+    columns = ["kernel", "type", "warps", *heads, "spilled bytes"]
     for width, group in itertools.groupby(settings, lambda setting: setting.width):
         usages = [(setting, {target: results[setting, target] for target in targets}) for setting in group]
         rows = [row for usage in usages for row in render(*usage)]
         table = Table(columns=columns, rows=rows)
-        print(f"Head width {width}, {SIZES.format(**vars(settings[0]))}:\n\n{table.markdown()}")
+        print(f"Head width {width}:\n\n{table.markdown()}")
     found = [
         problem
         for (setting, target), usages in results.items()
@@ -198,13 +220,21 @@ def main(arguments: list[str]) -> int:
 
 def _usage_of_cubin(cubin: bytes) -> tuple[int, int]:
     """Registers and spilled bytes."""
-    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    fields = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", _told_by("cuobjdump", "-res-usage", cubin)))
+    return int(fields["REG"]), int(fields["STACK"]) + int(fields["LOCAL"])
+
+
+def _disassembled(cubin: bytes) -> str:
+    return _told_by("nvdisasm", "-c", cubin)
+
+
+def _told_by(tool: str, option: str, cubin: bytes) -> str:
+    """What a tool that comes with Triton says of compiled code."""
+    path = Path(triton.__file__).parent / "backends/nvidia/bin" / tool
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        text = subprocess.run([tool, "-res-usage", file.name], check=True, capture_output=True, text=True).stdout
-    fields = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", text))
-    return int(fields["REG"]), int(fields["STACK"]) + int(fields["LOCAL"])
+        return subprocess.run([path, option, file.name], check=True, capture_output=True, text=True).stdout
 
 
 def _usage_of_amdgcn(assembly: str) -> tuple[int, int]:

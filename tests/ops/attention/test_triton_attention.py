@@ -1,4 +1,4 @@
-"""The Triton kernels against the float64 reference: output and all gradients, in both schedules."""
+"""The Triton kernels against the float64 reference: output and all gradients."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kgt_lightning.ops import KeyGraph, available_implementations, build_key_graph, key_graph_attention
 from kgt_lightning.ops.attention.reference import reference_attention
-from kgt_lightning.ops.attention.triton_attention import choose_schedule, triton_attention
+from kgt_lightning.ops.attention.triton_attention import triton_attention
+
+triton_union = pytest.importorskip("kgt_lightning.ops.attention.triton_union", reason="needs triton")
 
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
@@ -73,20 +75,20 @@ LARGER = {
     "N256-k100-D30-bf16": (16, 100, 30, BF16, 1, 1, True),
     "N289-k64-D64-fp16": (17, 64, 64, FP16, 1, 1, True),
     "N36-k5-D100-fp32": (6, 5, 100, FP32, 1, 1, True),
+    "N1024-k24-D16-fp16": (32, 24, 16, FP16, 1, 1, True),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-@pytest.mark.parametrize("schedule", ["lists", "blocks"])
-def test_agrees_with_reference(triton_device, schedule, case):
+def test_agrees_with_reference(triton_device, case):
     window, k, width, dtype, windows, heads, bias = case
     graph = make_graph(window, k, windows)
     qkv, table = make_inputs(window, width, windows=windows, heads=heads)
     qkv = qkv.to(dtype)
     expected = run(reference_attention, qkv.double(), table if bias else None, graph)
     table = table.float().to(triton_device) if bias else None
-    actual = run(triton_attention, qkv.to(triton_device), table, on(triton_device, graph), schedule=schedule)
+    actual = run(triton_attention, qkv.to(triton_device), table, on(triton_device, graph))
     compare(actual, expected, TOLERANCE[dtype], k)
 
 
@@ -103,53 +105,59 @@ def test_agrees_with_reference_at_other_sizes(triton_device, case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("schedule", "dtype"), [("lists", FP32), ("lists", FP16), ("blocks", FP32)])
-def test_deterministic_backward(triton_device, schedule, dtype):
+@pytest.mark.parametrize("dtype", [FP32, FP16])
+def test_deterministic_backward(triton_device, dtype):
     """Duplicate nodes: half of the window looks at the same few neighbours, so that sums of gradients are long."""
     graph = make_graph(8, 11, 1, duplicates=True)
     qkv, table = make_inputs(8, 30, windows=1, heads=2)
     qkv = qkv.to(dtype)
     expected = run(reference_attention, qkv.double(), table, graph)
     ours = (qkv.to(triton_device), table.float().to(triton_device), on(triton_device, graph))
-    first, second = (run(triton_attention, *ours, schedule=schedule, deterministic=True) for _ in range(2))
+    first, second = (run(triton_attention, *ours, deterministic=True) for _ in range(2))
     compare(first, expected, TOLERANCE[dtype], 11)
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
 
 
 def test_pytorch_asks_for_the_deterministic_backward(triton_device, monkeypatch):
-    """Only that backward sums the table's gradient over the bits of the graph."""
+    """Only the other one sums the table's gradient by atomic additions."""
     qkv, table = make_inputs(4, 16, windows=1, heads=1)
-    made = []
+    asked = []
+    plan_backward = triton_union.plan_backward
+
+    def plan(call, *, deterministic):
+        asked.append(deterministic)
+        return plan_backward(call, deterministic=deterministic)
+
+    monkeypatch.setattr(triton_union, "plan_backward", plan)
+    graph = on(triton_device, make_graph(4, 2, 1))
     for wanted in (False, True):
         monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda wanted=wanted: wanted)
-        graph = on(triton_device, make_graph(4, 2, 1))
-        run(triton_attention, qkv.float().to(triton_device), table.float().to(triton_device), graph, schedule="lists")
-        made.append("packed" in graph.forms)
-    assert made == [False, True]
+        run(triton_attention, qkv.float().to(triton_device), table.float().to(triton_device), graph)
+    assert asked == [False, True]
 
 
-@pytest.mark.parametrize("schedule", ["lists", "blocks"])
-def test_large_scores_do_not_overflow(triton_device, schedule):
+def test_large_scores_do_not_overflow(triton_device):
     graph = make_graph(8, 9, 1)
     qkv, table = make_inputs(8, 16, windows=1, heads=1)
     qkv, table = 100 * qkv, 1000 * table
     expected = run(reference_attention, qkv, table, graph)["out"]
     ours = (qkv.float().to(triton_device), table.float().to(triton_device), on(triton_device, graph))
-    actual = run(triton_attention, *ours, schedule=schedule)
+    actual = run(triton_attention, *ours)
     assert all(value.isfinite().all() for value in actual.values())
     torch.testing.assert_close(actual["out"].cpu().double(), expected, atol=1e-2, rtol=1e-2)
 
 
-def test_blocks_without_neighbours_are_not_read(triton_device):
+def test_nodes_that_no_query_of_a_tile_meets_are_not_read(triton_device):
     """Two groups of nodes that never look at each other: what one holds cannot reach the other."""
     index = torch.cat([torch.arange(64).expand(64, -1)[:, :5], 64 + torch.arange(80).expand(80, -1)[:, 3:8]])[None]
     qkv, table = make_inputs(12, 16, windows=1, heads=1)
     q, k, v = qkv.float().to(triton_device).permute(2, 0, 3, 1, 4).clone()
     k[:, :, 64:], v[:, :, 64:] = torch.nan, torch.nan
     graph = on(triton_device, KeyGraph(index))
-    out = triton_attention(q, k, v, graph, scale=SCALE, bias_table=table.float().to(triton_device), schedule="blocks")
-    assert out[:, :, :64].isfinite().all() and out[:, :, 64:].isnan().all()
+    out = triton_attention(q, k, v, graph, scale=SCALE, bias_table=table.float().to(triton_device))
+    # The first four rows of the window hold nodes of the first group alone; the sixth row holds both.
+    assert out[:, :, :48].isfinite().all() and out[:, :, 64:].isnan().all()
 
 
 class LargestTensor(TorchDispatchMode):
@@ -167,15 +175,14 @@ class LargestTensor(TorchDispatchMode):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("deterministic", [True, False], ids=["deterministic", "fast"])
-@pytest.mark.parametrize("schedule", ["lists", "blocks"])
-def test_no_large_tensor_is_made(triton_device, schedule, deterministic):
+def test_no_large_tensor_is_made(triton_device, deterministic):
     """All tensors stay below N x N, though one head alone has as many scores, and N x k x D is larger still."""
     window, width, k = 16, 16, 24
     graph = on(triton_device, make_graph(window, k, 1))
     qkv, table = make_inputs(window, width, windows=1, heads=1)
     with LargestTensor() as largest:
         ours = (qkv.float().to(triton_device), table.float().to(triton_device), graph)
-        run(triton_attention, *ours, schedule=schedule, deterministic=deterministic)
+        run(triton_attention, *ours, deterministic=deterministic)
     assert largest.numbers < window**4 < window**2 * k * width
 
 
@@ -187,12 +194,11 @@ def test_only_the_wanted_gradients(triton_device):
     assert v.grad is not None and q.grad is None and k.grad is None
 
 
-@pytest.mark.parametrize("schedule", ["lists", "blocks"])
-def test_no_windows(triton_device, schedule):
+def test_no_windows(triton_device):
     q = torch.zeros(0, 2, 16, 8, device=triton_device, requires_grad=True)
     table = torch.ones(2, 49, device=triton_device, requires_grad=True)
     graph = KeyGraph(torch.zeros(0, 16, 3, dtype=torch.int64, device=triton_device))
-    out = triton_attention(q, q, q, graph, scale=SCALE, bias_table=table, schedule=schedule)
+    out = triton_attention(q, q, q, graph, scale=SCALE, bias_table=table)
     assert out.shape == q.shape
     out.sum().backward()
     assert table.grad.abs().sum() == 0
@@ -247,22 +253,21 @@ def test_tensors_on_the_cpu_are_refused(monkeypatch):
             "q is float64, the kernels take float32, float16 and bfloat16.*choose mask or gather",
         ),
         ({"width": 129}, "heads are 129 wide, the kernels take up to 128.*choose mask or gather"),
-        ({"schedule": "rows"}, "schedule='rows' is unknown; choose auto, lists or blocks"),
     ],
 )
 def test_what_is_not_supported(triton_device, change, message):
-    options = {"dtype": FP32, "width": 8, "schedule": "auto"} | change
+    options = {"dtype": FP32, "width": 8} | change
     q = torch.zeros(1, 1, 4, options["width"], dtype=options["dtype"], device=triton_device)
     graph = on(triton_device, build_key_graph(torch.zeros(1, 4, 2), 2))
     with pytest.raises(ValueError, match=message):
-        triton_attention(q, q, q, graph, scale=1.0, schedule=options["schedule"])
+        triton_attention(q, q, q, graph, scale=1.0)
 
 
 def test_neighbours_outside_the_window(triton_device):
     q = torch.zeros(1, 1, 4, 8, device=triton_device)
     graph = KeyGraph(torch.tensor([[[0], [1], [2], [4]]], device=triton_device))
     with pytest.raises(ValueError, match=r"neighbours 0\.\.4 must lie in 0\.\.3"):
-        triton_attention(q, q, q, graph, scale=1.0, schedule="lists")
+        triton_attention(q, q, q, graph, scale=1.0)
 
 
 def test_types_that_differ(triton_device):
@@ -272,17 +277,7 @@ def test_types_that_differ(triton_device):
         triton_attention(q, q, q.half(), graph, scale=1.0)
 
 
-@pytest.mark.parametrize("dtype", [FP32, FP16])
-def test_schedule_rule(dtype):
-    """Few neighbours are read one by one; the share from which blocks cost less depends on N alone."""
-    chosen = [choose_schedule(k, 1024, dtype, 30) for k in (16, 64, 128, 256, 512, 1024)]
-    assert chosen == sorted(chosen, reverse=True) and set(chosen) == {"lists", "blocks"}
-    assert choose_schedule(512, 1024, dtype, 30) == choose_schedule(128, 256, dtype, 30) == "blocks"
-    assert choose_schedule(512, 1024, dtype, 128) == "lists"
-
-
-@pytest.mark.parametrize("schedule", ["lists", "blocks"])
-def test_neighbours_whose_bias_is_minus_infinity_count_for_nothing(triton_device, schedule):
+def test_neighbours_whose_bias_is_minus_infinity_count_for_nothing(triton_device):
     qkv, table = make_inputs(8, 16, windows=1, heads=1)
     # All keys in the rows above the query's and in its own: the first 32 neighbours of many queries.
     table = table.view(1, 15, 15).clone()
@@ -297,14 +292,12 @@ def test_neighbours_whose_bias_is_minus_infinity_count_for_nothing(triton_device
         on(triton_device, graph),
         scale=SCALE,
         bias_table=table.float().to(triton_device),
-        schedule=schedule,
     )[:, :, some]
     torch.testing.assert_close(ours.cpu().double(), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("schedule", ["lists", "blocks"])
 @pytest.mark.skipif(torch.cuda.is_available(), reason="4 GB that no page of is touched are the CPU's")
-def test_heads_that_lie_far_apart_in_memory(monkeypatch, schedule):
+def test_heads_that_lie_far_apart_in_memory(monkeypatch):
     """Head 2 begins 2**31 elements after head 0, beyond 32 bits. Pages never touched take no memory."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     room = torch.from_numpy(np.zeros(2**31 + 16 * 16, np.float16))
@@ -313,7 +306,5 @@ def test_heads_that_lie_far_apart_in_memory(monkeypatch, schedule):
     far = room.as_strided(q.shape, (0, 2**30, 16, 1))
     far.copy_(q)
     graph = make_graph(4, 5, 1)
-    ours, theirs = (
-        triton_attention(x, k, v, graph, scale=SCALE, bias_table=table.half(), schedule=schedule) for x in (far, q)
-    )
+    ours, theirs = (triton_attention(x, k, v, graph, scale=SCALE, bias_table=table.half()) for x in (far, q))
     assert torch.equal(ours, theirs)

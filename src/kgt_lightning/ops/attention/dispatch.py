@@ -102,7 +102,7 @@ def choose_implementation(
         name, reason = _choose_plain(k, num_nodes)
         return name, f"native is unavailable: {problem}; {reason}"
     if device.type == "cuda":
-        problem = why_no_triton() or why_not_supported(dtype, width)
+        problem = why_no_triton() or why_not_supported(dtype, width, num_nodes)
         if problem is None:
             return "triton", "fused kernels that keep no score in memory cost least on a GPU"
         name, reason = _choose_plain(k, num_nodes)

@@ -1,4 +1,4 @@
-"""Key-Graph Attention on the GPU: fused Triton kernels in two schedules, forward and backward.
+"""Key-Graph Attention on the GPU: fused Triton kernels over tile unions, forward and backward.
 
 Shapes: W windows, H heads, N = M*M nodes, K neighbours, D head width, E = (2M-1)**2 entries of the bias table.
 """
@@ -10,10 +10,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kgt_lightning.ops.attention.triton_call import Backward, Forward, new_heads
-from kgt_lightning.ops.kernels.triton_launch import DTYPES, MAX_WIDTH, Launch, interpreting, rows
+from kgt_lightning.ops.kernels.triton_launch import DTYPES, MAX_NODES, MAX_WIDTH, Launch, interpreting, rows
 from kgt_lightning.ops.key_graph.graph import KeyGraph
-
-SCHEDULES = ("lists", "blocks")
 
 
 def triton_attention(
@@ -24,7 +22,6 @@ def triton_attention(
     *,
     scale: float,
     bias_table: Tensor | None = None,
-    schedule: str = "auto",
     deterministic: bool | None = None,
 ) -> Tensor:
     """Attention [W, H, N, D] by fused kernels that keep no N x N and no N x K x D tensor in memory.
@@ -39,15 +36,12 @@ def triton_attention(
         graph: the Key-Graph of the W windows.
         scale: factor of the scores.
         bias_table: [H, E], of any floating type.
-        schedule: ``lists`` reads only the k keys and values of each node; ``blocks`` computes blocks of scores on the
-            tensor cores under a packed bit mask; ``auto`` follows :func:`choose_schedule`.
         deterministic: whether the backward gives the same bits every time. The default asks
-            ``torch.are_deterministic_algorithms_enabled()``. Only the table's gradient in ``lists`` has another,
-            faster way, by atomic additions; the gradients of k and v always follow the transposed graph, which is made
-            once for all layers and, by count of bytes, costs less than atomic additions do.
+            ``torch.are_deterministic_algorithms_enabled()``. Only the table's gradient has another way, by atomic
+            additions, which costs less where neighbours are few.
 
     Raises:
-        ValueError: if the tensors are not on a GPU, or a type, width or schedule is not supported.
+        ValueError: if the tensors are not on a GPU, or a type, width or window is not supported.
 
     """
     if q.device.type != "cuda" and not interpreting():
@@ -60,70 +54,49 @@ def triton_attention(
     if q.dtype != k.dtype or q.dtype != v.dtype:
         given = ", ".join(str(t.dtype).removeprefix("torch.") for t in (q, k, v))
         raise ValueError(f"q, k, v are {given}; impl='triton' takes one type: cast them")
-    problem = why_not_supported(q.dtype, q.shape[-1])
+    problem = why_not_supported(q.dtype, q.shape[-1], graph.num_nodes)
     if problem is not None:
         raise ValueError(f"impl='triton' is not possible ({problem}); choose mask or gather")
-    if schedule == "auto":
-        schedule = choose_schedule(graph.k, graph.num_nodes, q.dtype, q.shape[-1])
-    if schedule not in SCHEDULES:
-        raise ValueError(f"schedule={schedule!r} is unknown; choose auto, {' or '.join(SCHEDULES)}")
     if deterministic is None:
         deterministic = torch.are_deterministic_algorithms_enabled()
-    return _TritonAttention.apply(rows(q), rows(k), rows(v), bias_table, graph, scale, schedule, deterministic)
+    return _TritonAttention.apply(rows(q), rows(k), rows(v), bias_table, graph, scale, deterministic)
 
 
-def why_not_supported(dtype: torch.dtype, width: int) -> str | None:
-    """Why the kernels do not take heads of this type and width, in words, or None."""
+def why_not_supported(dtype: torch.dtype, width: int, num_nodes: int) -> str | None:
+    """Why the kernels do not take heads of this type and width, or windows of so many nodes, in words, or None."""
     if dtype not in DTYPES:
         return f"q is {str(dtype).removeprefix('torch.')}, the kernels take float32, float16 and bfloat16"
     if width > MAX_WIDTH:
         return f"heads are {width} wide, the kernels take up to {MAX_WIDTH}"
+    if num_nodes > MAX_NODES:
+        return f"windows have {num_nodes} nodes, the kernels take up to {MAX_NODES}"
     return None
 
 
-def choose_schedule(k: int, num_nodes: int, dtype: torch.dtype, width: int) -> str:
-    """Schedule that ``auto`` takes, from the cycles that a multiprocessor of an A100 needs, counted and not measured.
-
-    At a head width of 32 and by its throughput per cycle, one neighbour of ``lists`` costs about 4 cycles: two gathered
-    vectors, their conversion, two scalar products. One pair of ``blocks`` costs about 1/3 of a cycle in 16 bits, most
-    of it for softmax, mask and bias, and about 2/3 in float32, whose products are made of three. Both grow alike with
-    the width. Heads of more than 128 bytes are left to ``lists``: the tiles of ``blocks`` do not fit into registers.
-    """
-    if width * dtype.itemsize > 128:
-        return "lists"
-    pairs_per_neighbour = 6 if dtype == torch.float32 else 12
-    return "lists" if k * pairs_per_neighbour <= num_nodes else "blocks"
-
-
 def plan_forward(
-    q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, table: Tensor | None, *, scale: float, schedule: str
+    q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, table: Tensor | None, *, scale: float
 ) -> tuple[list[Launch], Forward]:
     """What computes the output and its lse, and these among the tensors of the call."""
+    from kgt_lightning.ops.attention import triton_union  # triton is not installed everywhere
+
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     call = Forward(q=q, k=k, v=v, table=table, out=new_heads(q), lse=lse, graph=graph, scale=scale)
-    return _plans(schedule).plan_forward(call), call
+    return triton_union.plan_forward(call), call
 
 
 def plan_backward(
-    forward: Forward, grad_out: Tensor, *, schedule: str, deterministic: bool
+    forward: Forward, grad_out: Tensor, *, deterministic: bool
 ) -> tuple[list[Launch], Backward, Tensor | None]:
     """What computes the gradients, to be run in order, and these; that of the table is a sum over parts [P, ...]."""
-    from kgt_lightning.ops.attention.triton_packed import plan_backward_bias
+    from kgt_lightning.ops.attention import triton_bias, triton_union
 
     grads: dict[str, Any] = {name: new_heads(forward.q) for name in ("grad_q", "grad_k", "grad_v")}
     call = Backward(**vars(forward), grad_out=grad_out, delta=torch.empty_like(forward.lse), **grads)
-    launches, table_parts = _plans(schedule).plan_backward(call, deterministic=deterministic)
+    launches, table_parts = triton_union.plan_backward(call, deterministic=deterministic)
     if call.table is not None and table_parts is None:
-        launch, table_parts = plan_backward_bias(call)
+        launch, table_parts = triton_bias.plan_backward_bias(call)
         launches.append(launch)
     return launches, call, table_parts
-
-
-def _plans(schedule: str) -> Any:
-    """Module of the schedule, with its kernels, plan_forward and plan_backward; triton is not installed everywhere."""
-    from kgt_lightning.ops.attention import triton_lists, triton_packed
-
-    return {"lists": triton_lists, "blocks": triton_packed}[schedule]
 
 
 class _TritonAttention(torch.autograd.Function):
@@ -136,16 +109,15 @@ class _TritonAttention(torch.autograd.Function):
         bias_table: Tensor | None,
         graph: KeyGraph,
         scale: float,
-        schedule: str,
         deterministic: bool,
     ) -> Tensor:
         table = None if bias_table is None else bias_table.contiguous()
         with torch.cuda.device_of(q):
-            launches, call = plan_forward(q, k, v, graph, table, scale=scale, schedule=schedule)
+            launches, call = plan_forward(q, k, v, graph, table, scale=scale)
             for launch in launches:
                 launch.run()
         ctx.save_for_backward(q, k, v, table, call.out, call.lse)
-        ctx.graph, ctx.scale, ctx.schedule, ctx.deterministic = graph, scale, schedule, deterministic
+        ctx.graph, ctx.scale, ctx.deterministic = graph, scale, deterministic
         return call.out
 
     @staticmethod
@@ -154,10 +126,8 @@ class _TritonAttention(torch.autograd.Function):
         q, k, v, table, out, lse = ctx.saved_tensors
         forward = Forward(q=q, k=k, v=v, table=table, out=out, lse=lse, graph=ctx.graph, scale=ctx.scale)
         with torch.cuda.device_of(q):
-            launches, call, table_parts = plan_backward(
-                forward, rows(grad_out), schedule=ctx.schedule, deterministic=ctx.deterministic
-            )
+            launches, call, table_parts = plan_backward(forward, rows(grad_out), deterministic=ctx.deterministic)
             for launch in launches:
                 launch.run()
             grad_table = None if table_parts is None else table_parts.sum(0).view(table.shape).to(table.dtype)
-        return call.grad_q, call.grad_k, call.grad_v, grad_table, None, None, None, None
+        return call.grad_q, call.grad_k, call.grad_v, grad_table, None, None, None

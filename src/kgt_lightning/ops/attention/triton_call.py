@@ -33,11 +33,6 @@ class Forward:
         """Width BD of the tiles that hold heads: tensor cores take powers of two from 16."""
         return max(16, next_power(self.q.shape[-1]))
 
-    def programs(self, nodes: int) -> int:
-        """Programs that cover all heads with so many nodes each."""
-        windows, heads, num_nodes, _ = self.q.shape
-        return windows * heads * -(-num_nodes // nodes)
-
     def launch(self, kernel: Any, programs: int, values: dict[str, Any], num_warps: int = 4) -> Launch:
         """Launch over these tensors, their sizes, and further values by name."""
         windows, heads, num_nodes, width = self.q.shape

@@ -15,6 +15,9 @@ from kgt_lightning.ops.kernels.constant import assume_constant_result
 MAX_WIDTH = 128
 """Widest head that the attention kernels keep in registers."""
 
+MAX_NODES = 2**16
+"""Most nodes of a window: a tile's list names them in 16 bits."""
+
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 _DIMENSIONS = {"w": 0, "h": 1, "n": -2}
@@ -70,6 +73,12 @@ def why_unavailable() -> str | None:
 def next_power(number: int) -> int:
     """The smallest power of two that is not below the number."""
     return 1 << (number - 1).bit_length()
+
+
+def window_side(num_nodes: int) -> int:
+    """Nodes of a row of the window; where it is no square, and so has no position bias, they are taken 4 by 4."""
+    side = math.isqrt(num_nodes)
+    return side if side * side == num_nodes else 4
 
 
 def rows(tensor: Tensor) -> Tensor:

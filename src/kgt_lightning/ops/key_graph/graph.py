@@ -6,15 +6,18 @@ K neighbours of a node.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from kgt_lightning.ops.kernels.triton_launch import DTYPES
 from kgt_lightning.ops.kernels.triton_launch import why_unavailable as why_no_triton
-from kgt_lightning.ops.key_graph.forms import PackedGraph, TransposedGraph, dense_mask, pack_bits, transpose
+from kgt_lightning.ops.key_graph.forms import dense_mask, pack_bits
 from kgt_lightning.ops.key_graph.select import most_similar
+
+if TYPE_CHECKING:
+    from kgt_lightning.ops.key_graph.triton_unions import TileUnions
 
 Form = TypeVar("Form")
 
@@ -48,7 +51,7 @@ class KeyGraph:
     index: Tensor
     """[W, N, K], integer (int32 from build_key_graph): the neighbours of each node, all different."""
     bits: Tensor | None = None
-    """The same as :attr:`PackedGraph.bits`, where the constructor made both at once."""
+    """The same as :func:`pack_bits` gives, where the constructor made both at once."""
     checked: bool = False
     """Whether all neighbours are known to lie in the window; the constructor says so, and compiled code trusts it."""
     forms: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
@@ -93,14 +96,29 @@ class KeyGraph:
         return self._form("mask", lambda: dense_mask(self.index))
 
     @property
-    def packed(self) -> PackedGraph:
-        """The graph as one bit per pair. Made once, when first asked for."""
-        return self._form("packed", lambda: PackedGraph(pack_bits(self.index) if self.bits is None else self.bits))
+    def packed_bits(self) -> Tensor:
+        """[W, ceil(N/32), N], int32: one bit per pair, see :func:`pack_bits`. Made once, when first asked for."""
+        return self._form("bits", self._pack) if self.bits is None else self.bits
+
+    def _pack(self) -> Tensor:
+        # Where all nodes are neighbours of all, their list need not be read.
+        return pack_bits(self.index if self.k == self.num_nodes else self.index32)
 
     @property
-    def transposed(self) -> TransposedGraph:
-        """The nodes that each node is a neighbour of. Made once, when first asked for."""
-        return self._form("transposed", lambda: transpose(self.index))
+    def unions(self) -> "TileUnions":
+        """For every tile the neighbours of its nodes, for Triton. Made once, when first asked for."""
+        from kgt_lightning.ops.key_graph.triton_unions import list_tile_unions  # triton is not installed everywhere
+
+        longest = 16 * self.k
+        return self._form("unions", lambda: list_tile_unions(self.packed_bits, longest, transposed=False))
+
+    @property
+    def transposed_unions(self) -> "TileUnions":
+        """For every tile the nodes that have one of it as a neighbour. Made once, when first asked for."""
+        from kgt_lightning.ops.key_graph.triton_unions import list_tile_unions
+
+        longest = self.num_nodes
+        return self._form("transposed", lambda: list_tile_unions(self.packed_bits, longest, transposed=True))
 
     def _form(self, name: str, make: Callable[[], Form]) -> Form:
         if name not in self.forms:
