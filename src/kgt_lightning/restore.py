@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,10 +23,11 @@ from kgt_lightning.images.tiling import tile_starts
 from kgt_lightning.models import NAMES, choose_model, model_file, model_info
 from kgt_lightning.restoring import files
 from kgt_lightning.restoring.mixing import Mixing
-from kgt_lightning.restoring.picture import aligned, restore  # noqa: F401  # kgt serve and notebooks ask for it here
+from kgt_lightning.restoring.picture import aligned
 from kgt_lightning.restoring.targets import digest, is_finished, record, targets
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.system.files import sha256
+from kgt_lightning.system.hardware import is_out_of_memory, pick_device
 from kgt_lightning.training.module import RestorationModule
 
 SECTIONS = ("degradation", "model", "module")
@@ -119,11 +119,6 @@ def tile_bar(what: str) -> Iterator[files.Progress]:
         yield lambda number, total: bar.update(task, completed=number, total=total)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was asked for and refused: of the processor PyTorch says so in a RuntimeError of many kinds."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
 def weights_digest(name: str) -> str:
     """SHA-256 of the weights that the name means."""
     file = model_file(name) if name in NAMES else Path(name).expanduser()
@@ -162,15 +157,6 @@ def load_restorer(config: DictConfig, name: str) -> tuple[RestorationModule, int
     if (tile, overlap) != (config.tile, config.overlap):
         log.info("tile=%d and overlap=%d: whole windows of this model", tile, overlap)
     return module, tile, overlap
-
-
-def pick_device(name: str) -> torch.device:
-    """The named device; auto takes CUDA, then MPS, then the CPU."""
-    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    names = [device for device, available in usable.items() if available]
-    if name not in ("auto", *names):
-        raise ValueError(f"device={name} is not available: choose auto or one of {', '.join(names)}")
-    return torch.device(names[0] if name == "auto" else name)
 
 
 if __name__ == "__main__":

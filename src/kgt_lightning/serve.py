@@ -18,8 +18,8 @@ from kgt_lightning.images.tiling import tile_starts
 from kgt_lightning.models import NAMES, model_info
 from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.session import Limits
-from kgt_lightning.restore import pick_device
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
+from kgt_lightning.system.hardware import pick_device
 
 if TYPE_CHECKING:
     import uvicorn

@@ -85,3 +85,12 @@ def proc_field(file: Path, name: str) -> str:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether PyTorch, Python or the kernel found no memory; PyTorch has no type of its own for that on the CPU."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def pick_device(name: str) -> torch.device:
+    """The named device; auto takes CUDA, then MPS, then the CPU."""
+    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    names = [device for device, available in usable.items() if available]
+    if name not in ("auto", *names):
+        raise ValueError(f"device={name} is not available: choose auto or one of {', '.join(names)}")
+    return torch.device(names[0] if name == "auto" else name)
