@@ -1,9 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
-from kgt_lightning.images.codecs import decode
+from kgt_lightning.images.codecs import decode, header
 
 
 @pytest.fixture
@@ -90,6 +92,14 @@ def test_further_frames_are_reported(tmp_path, caplog):
     array = decode(tmp_path / "a.tif").array
     assert (array == 10).all()
     assert "holds 2 frames: only the first is read" in caplog.text
+
+
+def test_the_size_limit_of_pillow_is_that_of_before_after_many_threads(tmp_path):
+    Image.new("L", (300, 300)).save(tmp_path / "a.png")
+    before = Image.MAX_IMAGE_PIXELS
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: (header(tmp_path / "a.png"), decode(tmp_path / "a.png")), range(100)))
+    assert before == Image.MAX_IMAGE_PIXELS
 
 
 def test_the_size_limit_of_pillow_is_left_as_it_was(tmp_path):

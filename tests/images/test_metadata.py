@@ -1,12 +1,14 @@
 """What a file tells beside its pixels comes back, from every format to every other."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from kgt_lightning.images.codecs import decode, encode
+from kgt_lightning.images.codecs import decode, encode, header
 from kgt_lightning.images.formats import FORMATS
-from kgt_lightning.images.metadata import jpeg_quality
+from kgt_lightning.images.metadata import ORIENTATION, jpeg_quality
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6" xmp:Rating="4"/></x:xmpmeta>'
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
@@ -47,6 +49,34 @@ def test_metadata_come_back(photo_file, tmp_path, suffix, bits):
     assert (details[0xA002], details[0xA003], details[0x9003]) == (16, 32, "2025:07:01 12:00:00")
     assert float(details[0x829A]) == 0.004
     assert [float(part) for part in exif.get_ifd(GPS_IFD)[2]] == [47, 22, 12]
+
+
+def chunks_of(png):
+    place = 8
+    while place < len(png):
+        (size,) = struct.unpack(">I", png[place : place + 4])
+        yield png[place + 4 : place + 8], png[place : place + 12 + size]
+        place += 12 + size
+
+
+def test_orientation_of_a_png_whose_metadata_stand_behind_the_pixels(tmp_path):
+    """As exiftool writes them."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    file = tmp_path / "a.png"
+    Image.new("L", (30, 20)).save(file, exif=exif)
+    chunks = dict(chunks_of(file.read_bytes()))
+    order = (b"IHDR", b"IDAT", b"eXIf", b"IEND")
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks[name] for name in order))
+    assert header(file)[1:3] == decode(file).array.shape[:2] == (30, 20)
+
+
+def test_the_header_of_a_png_is_read_without_its_pixels(tmp_path):
+    file = tmp_path / "a.png"
+    Image.new("L", (30, 20)).save(file)
+    cut = file.read_bytes()
+    file.write_bytes(cut[: cut.index(b"IDAT") + 5])
+    assert header(file)[1:3] == (20, 30)
 
 
 def test_damaged_metadata_do_not_cost_the_picture(tmp_path, caplog):

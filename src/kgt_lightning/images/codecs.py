@@ -7,6 +7,7 @@ TIFF files, every layout faithfully; OpenCV and kornia-rs misread 16-bit TIFF fi
 import contextlib
 import io
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from kgt_lightning.config.extras import require
 from kgt_lightning.images.formats import EXTRAS, Format
 from kgt_lightning.images.metadata import (
     ORIENTATION,
+    early_exif,
     jpeg_quality,
     kept_exif,
     kept_xmp,
@@ -31,6 +33,7 @@ from kgt_lightning.images.metadata import (
 from kgt_lightning.images.raster import Header, Raster
 
 _log = logging.getLogger(__name__)
+_size_limit_lock = threading.Lock()
 
 _MAX_MEGAPIXELS = 400
 _ROWS = 256
@@ -99,7 +102,7 @@ def header(path: Path) -> Header:
             with _size_limit(), Image.open(file) as image:
                 channels = 1 if Image.getmodebase(image.mode) == "L" else 3
                 height, width = image.height, image.width
-                orientation = image.getexif().get(ORIENTATION, 1)
+                orientation = early_exif(image).get(ORIENTATION, 1)
                 bits = 16 if image.format == "PNG" and start[24] == 16 else 8
                 alpha = image.has_transparency_data
     # From 5 on they lie on their side.
@@ -148,15 +151,18 @@ def _opened(path: Path) -> BinaryIO:
 
 @contextlib.contextmanager
 def _size_limit() -> Iterator[None]:
-    """Raise Pillow's limit for a while: as shipped it refuses what large-format cameras deliver."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = _MAX_MEGAPIXELS * 10**6 // 2  # Pillow warns from here on and refuses from twice as many
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    """Raise Pillow's limit for a while: as shipped it refuses what large-format cameras deliver.
+
+    One thread at a time: the limit belongs to the process, and a second thread would put back the raised one.
+    """
+    with _size_limit_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = _MAX_MEGAPIXELS * 10**6 // 2  # Pillow warns here and refuses twice as many
+        try:
             yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def _warn_of_frames(path: Path, num_frames: int) -> None:

@@ -1,14 +1,16 @@
 """EXIF, XMP and ICC profile from one file to another, and the quality of a JPEG file."""
 
 import logging
+import os
 import re
 import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 _log = logging.getLogger(__name__)
@@ -16,6 +18,7 @@ _log = logging.getLogger(__name__)
 ORIENTATION = 0x0112
 _EXIF, _GPS, _WIDTH, _HEIGHT = 0x8769, 0x8825, 0xA002, 0xA003
 _XMP = 700
+_METADATA_CHUNKS = {b"eXIf", b"tEXt", b"zTXt", b"iTXt"}
 _LAYOUT = {
     *(254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 274, 277, 278, 279, 280, 281, 284, 288, 289, 290),
     *(291, 292, 293, 297, 301, 317, 318, 319, *range(320, 348), *range(512, 533), 700, 32997, 33723, 34377, 34675),
@@ -43,6 +46,32 @@ def kept_exif(image: Image.Image, path: Path) -> bytes | None:
     except Exception as error:  # of damaged metadata Pillow raises nearly anything; the picture is worth more
         _log.warning("%s: its EXIF data are damaged and left out (%s)", path, type(error).__name__)
         return None
+
+
+def early_exif(image: ImageFile.ImageFile) -> Image.Exif:
+    """EXIF of an opened image; its pixels are decoded only where metadata of a PNG file stand behind them.
+
+    Pillow decodes every PNG file that has no EXIF chunk before its pixels in order to look behind them.
+    """
+    if image.format == "PNG" and image.fp is not None and not _has_late_metadata(image.fp):
+        return Image.Image.getexif(image)
+    return image.getexif()
+
+
+def _has_late_metadata(file: IO[bytes]) -> bool:
+    place = file.tell()
+    try:
+        file.seek(8)
+        pixels = False
+        while len(start := file.read(8)) == 8:
+            size, name = struct.unpack(">I4s", start)
+            if pixels and name in _METADATA_CHUNKS:
+                return True
+            pixels = pixels or name == b"IDAT"
+            file.seek(size + 4, os.SEEK_CUR)
+        return False
+    finally:
+        file.seek(place)
 
 
 def kept_xmp(packet: bytes | str | None) -> bytes | None:

@@ -99,7 +99,8 @@ def read_pixels(file: Path, *, name: str, megapixels: float) -> tuple[Pixels, by
             if not opened.read(4).startswith(_TIFF_STARTS):
                 # Pillow would start other programs for some formats, whatever the file is called.
                 opened.seek(0)
-                Image.open(opened, formats=_PILLOW_FORMATS)
+                image = Image.open(opened, formats=_PILLOW_FORMATS)
+                check_size(image.height, image.width, megapixels=megapixels)  # before anything can decode it
         _, height, width = read_shape(file)
         check_size(height, width, megapixels=megapixels)
         picture = read_image(file)
