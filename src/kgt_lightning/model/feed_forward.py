@@ -6,6 +6,7 @@ Shapes: B images, C channels, W windows, M window side, N = M*M nodes of a windo
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kgt_lightning.model.linear import Linear
 from kgt_lightning.ops import merge_windows, split_windows
 
 
@@ -16,7 +17,7 @@ class LinearFFN(nn.Sequential):
     """Whether a node's result depends on that node alone, so that windows may be computed one after the other."""
 
     def __init__(self, *, width: int, hidden: int, window: int) -> None:
-        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        super().__init__(Linear(width, hidden), nn.GELU(), Linear(hidden, width))
 
     def forward(self, input: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Nodes of the same shape [W, N, C]; the size of the features the windows make up makes no difference."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from kgt_lightning.model.feed_forward import FFNS, make_ffn
+from kgt_lightning.model.linear import Linear
 from kgt_lightning.ops import KeyGraph, build_key_graph, key_graph_attention, merge_windows, split_windows
 
 
@@ -133,8 +134,8 @@ class KeyGraphAttention(nn.Module):
             raise ValueError(f"width={width} must be a multiple of heads={heads}")
         self.heads = heads
         self.implementation = implementation
-        self.qkv = nn.Linear(width, 3 * width)
-        self.projection = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.projection = Linear(width, width)
         self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10)))
         self.position: nn.Module = PositionBias(heads=heads, window=window)
 
