@@ -1,11 +1,15 @@
 """One name for all commands, which imports only the command asked for."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
 
+from kgt_lightning import publish
 from kgt_lightning.__main__ import COMMANDS, main, module_file
+from kgt_lightning.data import __main__ as data
+from kgt_lightning.report import __main__ as report
 
 HEAVY = ("torch", "lightning", "hydra", "omegaconf", "numpy", "matplotlib")
 
@@ -66,3 +70,30 @@ def test_a_command_runs_as_under_its_own_name(tmp_path):
     )
     assert ended.returncode == 2
     assert ended.stderr.strip().endswith("error: input=missing does not exist: name an image file, or a folder of them")
+
+
+def interrupt(*_, **__):
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("module", "part", "arguments"),
+    [
+        (data, "read_catalogue", ["list"]),
+        (report, "report", ["."]),
+        (publish, "measure", ["--measure"]),
+    ],
+)
+def test_ctrl_c_ends_a_command_in_one_line(run_command, monkeypatch, module, part, arguments):
+    monkeypatch.setattr(module, part, interrupt)
+    before = signal.getsignal(signal.SIGINT)
+    code, _, errors = run_command(module.main, *arguments)
+    assert code == 130
+    assert errors.strip() == "interrupted: what is finished stays"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_while_a_command_is_imported(run_command, monkeypatch):
+    monkeypatch.setattr("runpy.run_module", interrupt)
+    code, _, errors = run_command(main, "restore")
+    assert (code, errors.strip()) == (130, "interrupted: what is finished stays")

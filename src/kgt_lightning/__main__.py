@@ -9,6 +9,7 @@ from pathlib import Path
 from kgt_lightning import __version__
 from kgt_lightning.config.comments import CONF_DIR
 from kgt_lightning.config.help import command_help, summary
+from kgt_lightning.system.ending import ended_by_interrupt, exit_with
 
 COMMANDS = (
     "train",
@@ -35,14 +36,14 @@ def main() -> None:
     elif name not in COMMANDS:
         meant = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {meant[0]}?" if meant else f"choose one of {', '.join(COMMANDS)}"
-        print(f"error: {name} is no command: {hint}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+        exit_with(f"{name} is no command: {hint}")
     elif {"-h", "--help"} & set(arguments) and (CONF_DIR / f"{name}.yaml").is_file():
         _say(command_help(name, arguments, about=summary(module_file(name))))
     else:
         sys.argv[1:] = arguments
         # Like python -m: processes that the command starts find the module under its name.
-        runpy.run_module(f"kgt_lightning.{name}", run_name="__main__", alter_sys=True)
+        with ended_by_interrupt():  # what a command imports takes seconds
+            runpy.run_module(f"kgt_lightning.{name}", run_name="__main__", alter_sys=True)
 
 
 def overview() -> str:

@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from kgt_lightning.runs.measured import answer, seconds_per_megapixel
 from kgt_lightning.runs.model_table import with_tables
 from kgt_lightning.runs.run import read_state
 from kgt_lightning.runs.weights import weights_content
+from kgt_lightning.system.ending import Parser, mistakes_in_one_line
 from kgt_lightning.system.files import write_atomic
 from kgt_lightning.system.hardware import processor
 from kgt_lightning.training.module import RestorationModule
@@ -184,7 +184,7 @@ def _measures(module: RestorationModule, channels: int) -> dict[str, float]:
 
 def parser() -> argparse.ArgumentParser:
     """Parser of the arguments."""
-    arguments = argparse.ArgumentParser(prog="python -m kgt_lightning.publish", description=__doc__)
+    arguments = Parser(prog="python -m kgt_lightning.publish", description=__doc__)
     arguments.add_argument("run", type=Path, nargs="?", help="folder of a finished training")
     arguments.add_argument("name", nargs="?", help="of the model, as in kgt_lightning/models/about.yaml")
     arguments.add_argument("evaluations", type=Path, nargs="*", help="folders of evaluations of its best checkpoint")
@@ -202,9 +202,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Command-line entry; a mistake ends in one line and exit code 2."""
-    given = parser().parse_args()
-    torch.manual_seed(0)
-    try:
+    with mistakes_in_one_line():
+        given = parser().parse_args()
+        torch.manual_seed(0)
         written: Sequence[Path]
         if given.measure:
             written = measure()
@@ -217,9 +217,6 @@ def main() -> None:
             written = publish(
                 given.run, given.name, given.evaluations, root=given.root.resolve(), folder=folder, half=given.half
             )
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
     for file in written:
         print(file)  # noqa: T201
 

@@ -85,3 +85,9 @@ def test_hydras_own_help_stays(run_command):
     code, output, _ = run_command(restore.main, "--hydra-help")
     assert code == 0
     assert "--multirun" in output
+
+
+def test_the_whole_configuration_is_shown_resolved(run_command):
+    code, output, errors = run_command(train.main, "task=sr", "--cfg", "job", "--resolve")
+    assert code == 0, errors
+    assert "    colours:\n    - 'y'\n" in output

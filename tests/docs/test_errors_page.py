@@ -24,13 +24,13 @@ def told(tree, file):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
             if ast.unparse(node.exc.func) not in NOT_FOR_USERS:
                 yield node.exc.args[0]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("_exit", "_told") and node.args:
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("exit_with", "_told") and node.args:
             yield node.args[-1]
         elif isinstance(node, ast.Return) and isinstance(node.value, ast.JoinedStr) and file.name in COMPOSED:
             yield node.value
 
 
-COMPOSED = ("errors.py", "divergence.py")
+COMPOSED = ("ending.py", "errors.py", "divergence.py")
 
 
 def messages():

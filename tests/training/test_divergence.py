@@ -56,5 +56,5 @@ def test_what_would_be_found_late_is_found_first(run_command, tiny_arguments, tm
     code, _, errors = run_command(command.main, *tiny_arguments, argument)
     assert code == 2
     [line] = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert message in line
+    assert line.startswith(f"error: {message}")
     assert not list(tmp_path.rglob("checkpoints"))

@@ -4,21 +4,19 @@ import inspect
 import logging
 import operator
 import os
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from kgt_lightning.config.arguments import readable
@@ -26,6 +24,7 @@ from kgt_lightning.config.comments import CONF_DIR as CONF_DIR
 from kgt_lightning.config.errors import is_user_error, one_line, wrong_argument
 from kgt_lightning.config.help import command_help, summary
 from kgt_lightning.config.schema import check_types
+from kgt_lightning.system.ending import ended_by_interrupt, exit_with
 from kgt_lightning.system.files import LAST, PREVIOUS
 
 log = logging.getLogger(__name__)
@@ -86,6 +85,11 @@ def chosen(group: str) -> str | None:
     return HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
 
 
+def if_gray(channels: int, gray: Sequence[str], colour: Sequence[str]) -> ListConfig:
+    """One of both, as a list that also Hydra's --resolve takes."""
+    return ListConfig(list(gray if channels == 1 else colour))
+
+
 def gpus(accelerator: str, devices: int | str) -> int | str:
     """Number of GPUs to ask a cluster for."""
     return 0 if accelerator == "cpu" else devices
@@ -99,9 +103,7 @@ OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)
 # Some sizes follow from others, and YAML has no arithmetic.
 OmegaConf.register_new_resolver("times", operator.mul, replace=True)
-OmegaConf.register_new_resolver(
-    "if_gray", lambda channels, gray, colour: gray if channels == 1 else colour, replace=True
-)
+OmegaConf.register_new_resolver("if_gray", if_gray, replace=True)
 
 
 def command(
@@ -137,7 +139,7 @@ def command(
                         raise ValueError(one_line(error)) from error
                     # SystemExit passes through Hydra, which would print the arguments before the error.
                     print(file=sys.stderr)  # noqa: T201  # ends the line of a progress bar
-                    _exit(one_line(error))
+                    exit_with(one_line(error))
 
         started = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)
 
@@ -152,22 +154,22 @@ def command(
             try:
                 typed = readable(sys.argv[1:], command=config_name)
             except ValueError as error:
-                _exit(one_line(error))
+                exit_with(one_line(error))
             arguments = sys.argv[1:] = [_rewritten(argument, sections, names) for argument in typed]
             if FULL_ERROR:
                 return started()
             # Hydra raises what it would otherwise print over several lines.
-            with _full_error("1"), _ended_by_interrupt():
+            with _full_error("1"), ended_by_interrupt():
                 try:
                     return started()
                 except MissingMandatoryValue as error:
-                    _exit(one_line(error))
+                    exit_with(one_line(error))
                 except HydraException as error:
-                    _exit(wrong_argument(error, conf=CONF_DIR, config_name=config_name, arguments=arguments))
+                    exit_with(wrong_argument(error, conf=CONF_DIR, config_name=config_name, arguments=arguments))
                 except Exception as error:
                     if not is_user_error(error):
                         raise
-                    _exit(one_line(error))
+                    exit_with(one_line(error))
 
         return run
 
@@ -188,24 +190,6 @@ def _full_error(value: str | None) -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
-@contextmanager
-def _ended_by_interrupt() -> Iterator[None]:
-    """Ctrl+C ends the command in one line with exit code 130; a training listens by itself, and saves first."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(*_: Any) -> NoReturn:
-        print("\ninterrupted: what is finished stays", file=sys.stderr)  # noqa: T201
-        raise SystemExit(128 + signal.SIGINT)
-
-    before = signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _log_traceback(error: Exception) -> None:
     """Write the traceback to the log of the run; on the screen it comes at the end of the process."""
     traceback = (type(error), error, error.__traceback__)
@@ -213,11 +197,6 @@ def _log_traceback(error: Exception) -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)
-
-
-def _exit(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201
-    sys.exit(2)
 
 
 def _no_advertisement(record: logging.LogRecord) -> bool:

@@ -13,7 +13,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
-from kgt_lightning.system.files import FULL
+from kgt_lightning.system.ending import joined
 
 
 def is_user_error(error: BaseException) -> bool:
@@ -32,22 +32,20 @@ def one_line(error: BaseException) -> str:
     cause = error.__cause__
     for each in (cause, error):
         if each is not None and _is_out_of_memory(each):
-            return f"there is not enough memory ({_joined(each)[:200]}): smaller images, batches or models take less"
+            return f"there is not enough memory ({joined(each)[:200]}): smaller images, batches or models take less"
     if isinstance(error, HydraException) and cause is not None and not isinstance(error, ConfigCompositionException):
         if isinstance(cause, TypeError | AttributeError):
-            return f"a value is of the wrong type: {_joined(error)}"
+            return f"a value is of the wrong type: {joined(error)}"
         if is_user_error(cause):
             return one_line(cause)
-    if isinstance(error, OSError) and error.errno in FULL:
-        return (
-            f"{error.filename or Path.cwd()} cannot be written, the disk is full ({error.strerror}): free some space,"
-            " or write to another folder with hydra.run.dir=<folder>, of restore with output=<folder>"
-        )
     if isinstance(error, MissingMandatoryValue) and error.full_key:
         return f"{error.full_key} is not given: add {error.full_key}=<value>"
     if isinstance(error, InterpolationResolutionError):
-        return f"{error.full_key}: {str(error).splitlines()[0]}"
-    return _joined(error)
+        said = str(error).splitlines()[0]
+        # A resolver of ours names the key that was typed; OmegaConf keeps no cause.
+        ours = said.removeprefix("ValueError raised while resolving interpolation: ")
+        return ours if ours != said else f"{error.full_key}: {said}"
+    return joined(error)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -72,7 +70,7 @@ def wrong_argument(error: HydraException, *, conf: Path, config_name: str, argum
         known = ", ".join(sorted(options | {file.as_posix() for file in files}))
         return f"{group}={name} does not exist: choose one of {known}"
     if isinstance(error, OverrideParseException):
-        refused = str(error.override) if error.override is not None else _joined(error)
+        refused = str(error.override) if error.override is not None else joined(error)
         name, _, value = refused.partition("=")
         return (
             f"{refused} cannot be read: write key=value, and quote brackets and spaces, as in"
@@ -83,8 +81,8 @@ def wrong_argument(error: HydraException, *, conf: Path, config_name: str, argum
         keys = [each.partition("=")[0].lstrip("+~") for each in arguments]
         key = next((each for each in keys if f"{each}.".startswith(f"{missing}.")), missing)
         return _unknown_key(key, _composed(conf, config_name, arguments, of_hydra=key.startswith("hydra.")))
-    cause = f" ({_joined(error.__cause__)})" if error.__cause__ is not None else ""
-    return _joined(error) + cause
+    cause = f" ({joined(error.__cause__)})" if error.__cause__ is not None else ""
+    return joined(error) + cause
 
 
 def _unknown_key(key: str, config: DictConfig) -> str:
@@ -135,7 +133,3 @@ def _keys(node: DictConfig, prefix: str = "") -> list[str]:
             if isinstance(child, DictConfig):
                 names += _keys(child, f"{prefix}{key}.")
     return names
-
-
-def _joined(error: BaseException | None) -> str:
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

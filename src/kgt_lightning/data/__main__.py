@@ -10,39 +10,32 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
 
 from kgt_lightning.data.catalogue import DataSet, find, members, read_catalogue
+from kgt_lightning.system.ending import Parser, mistakes_in_one_line
 from kgt_lightning.system.tables import Table
 
 Catalogue = Mapping[str, DataSet]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        _exit(f"{message}: see kgt data --help")
-
-
 def main() -> None:
     """Run the command; exit code 1 says that something was found, 2 that it was asked wrongly."""
-    arguments = parser().parse_args()
-    try:
+    with mistakes_in_one_line():
+        arguments = parser().parse_args()
         catalogue = read_catalogue(*(Path(file).expanduser() for file in arguments.catalogue))
         root = Path(arguments.root).expanduser() if arguments.root else None
         if root and not root.is_dir():
             raise ValueError(f"{root} is no folder: name the one that holds the sets with --root=<folder> or KGT_DATA")
         code = arguments.run(arguments, catalogue, root)
-    except (ValueError, OSError) as error:
-        _exit(" ".join(str(error).split()))
     sys.exit(code)
 
 
 def parser() -> argparse.ArgumentParser:
-    main_parser = _Parser(prog="kgt data", description="Which image sets are there, whole, and apart.")
-    common = _Parser(add_help=False)
+    main_parser = Parser(prog="kgt data", description="Which image sets are there, whole, and apart.")
+    common = Parser(add_help=False)
     common.add_argument("--root", default=os.environ.get("KGT_DATA"), help="folder of the sets (default: KGT_DATA)")
     common.add_argument("--catalogue", action="append", default=[], help="YAML file with further sets")
-    commands = main_parser.add_subparsers(required=True, parser_class=_Parser)
+    commands = main_parser.add_subparsers(required=True, parser_class=Parser)
     listing = commands.add_parser("list", parents=[common], help="the known sets, and what of them is there")
     listing.add_argument("--json", action="store_true", help="all fields, for programs")
     listing.set_defaults(run=_list)
@@ -163,11 +156,6 @@ def _images(names: str, catalogue: Catalogue, root: Path | None) -> list[Path]:
         found = members(catalogue.get(name), folder)
         files += (found.clean or found.entries).values()
     return files
-
-
-def _exit(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from kgt_lightning.config.extras import require
+from kgt_lightning.system.ending import Parser, mistakes_in_one_line
 from kgt_lightning.system.files import write_atomic
 from kgt_lightning.system.tables import csv_text
 
@@ -81,16 +81,9 @@ def _earlier(output: Path) -> set[str]:
     return {name for name in found.group(1).split() if _OWN.fullmatch(name)} if found else set()
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that leaves it to the command to say what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message} (--help shows what is)" if "required" not in message else message)
-
-
 def parser() -> argparse.ArgumentParser:
     """Parser of the arguments."""
-    arguments = _Parser(prog="kgt report", description="A folder of runs as one page.")
+    arguments = Parser(prog="kgt report", description="A folder of runs as one page.")
     arguments.add_argument("folder", type=Path, help="folder that holds runs, at any depth")
     arguments.add_argument("--output", type=Path, help="folder of the report, by default report/ in the folder of runs")
     arguments.add_argument("--title", help="of the page, by default the task and what varies")
@@ -107,13 +100,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Run the command; a mistake ends in one line and exit code 2."""
-    try:
+    with mistakes_in_one_line():
         given = parser().parse_args()
         output = given.output or given.folder / "report"
         page = report(given.folder, output=output, title=given.title, compare_images=given.compare, curves=given.curves)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
     print(page)  # noqa: T201
 
 

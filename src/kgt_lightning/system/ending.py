@@ -1,0 +1,63 @@
+"""How a command ends early: a mistake in one line and exit code 2, Ctrl+C in one line and exit code 130."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kgt_lightning.system.files import FULL
+
+
+def exit_with(message: str) -> NoReturn:
+    """End the process with exit code 2 and the message as a line of error."""
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)
+
+
+def joined(error: BaseException | None) -> str:
+    """The message on one line; of a full disk with the way out."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return (
+            f"{error.filename or Path.cwd()} cannot be written, the disk is full ({error.strerror}): free some space,"
+            " or write to another folder with output=<folder>, --output or hydra.run.dir=<folder>"
+        )
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are those of the command."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}: see {self.prog} --help")
+
+
+@contextmanager
+def mistakes_in_one_line() -> Iterator[None]:
+    """A block whose mistakes of a user, and Ctrl+C, end the process in one line."""
+    with ended_by_interrupt():
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            exit_with(joined(error))
+
+
+@contextmanager
+def ended_by_interrupt() -> Iterator[None]:
+    """Ctrl+C ends the block in one line with exit code 130; a training listens by itself, and saves first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: Any) -> NoReturn:
+        print("\ninterrupted: what is finished stays", file=sys.stderr)  # noqa: T201
+        raise SystemExit(128 + signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
