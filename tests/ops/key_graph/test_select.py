@@ -66,11 +66,13 @@ def test_native_and_plain_see_one_graph(monkeypatch, windows, dtype):
 
 
 @pytest.mark.parametrize("block_bytes", [1, 64 * 4 * 5, 64 * 64 * 4 * 2])
-def test_the_size_of_a_block_does_not_matter(monkeypatch, block_bytes):
+@pytest.mark.parametrize("convolved_from", [1, 512])
+def test_neither_the_size_of_a_block_nor_the_library_matters(monkeypatch, block_bytes, convolved_from):
     # Small integers, so that no order of summation changes the similarity.
     nodes = torch.randint(-3, 4, (5, 64, 6)).float()
     whole = build_key_graph(nodes, 9).index
     monkeypatch.setattr(select, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(select, "FEW_NODES", convolved_from)
     assert torch.equal(whole, build_key_graph(nodes, 9).index)
 
 

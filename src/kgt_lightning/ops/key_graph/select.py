@@ -7,9 +7,13 @@ import torch
 from torch import Tensor
 
 from kgt_lightning.ops.kernels.native_build import library, why_unavailable
+from kgt_lightning.ops.linear import is_convolved, linear
 
 # Similarity held at once: small enough to stay in the processor's caches between the product and the choice.
 BLOCK_BYTES = 4 * 2**20
+
+# Below this number a product of a single window is too small to gain by being a convolution.
+FEW_NODES = 512
 
 
 def most_similar(nodes: Tensor, k: int) -> Tensor:
@@ -61,7 +65,11 @@ def _most_similar_native(nodes: Tensor, k: int) -> Tensor:
     windows, num_nodes, _ = nodes.shape
     index_WNK = torch.empty(windows, num_nodes, k, dtype=torch.int32)
     rows = max(1, BLOCK_BYTES // (num_nodes * nodes.element_size()))
-    if rows >= num_nodes:
+    if num_nodes >= FEW_NODES and is_convolved(nodes, nodes):
+        for nodes_NC, index_NK in zip(nodes, index_WNK, strict=True):
+            for nodes_RC, part_RK in zip(nodes_NC.split(rows), index_NK.split(rows), strict=True):
+                _select(linear(nodes_RC, nodes_NC), part_RK)
+    elif rows >= num_nodes:
         some = rows // num_nodes
         # One block for all, or the allocator would look for a new place each time.
         block = nodes.new_empty(some, num_nodes, num_nodes)
