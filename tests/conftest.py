@@ -1,9 +1,12 @@
 """Images and reference data that several tests use, nothing is downloaded; Triton without a GPU."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,6 +33,7 @@ if find_spec("triton") is not None and not torch.cuda.is_available():
     del os.environ["TRITON_INTERPRET"]
 
 from kgt_lightning.config.command import CONF_DIR
+from kgt_lightning.system.files import alone_in
 from kgt_lightning.train import train
 
 # Several test processes share the cores; what is computed here is too small for threads.
@@ -138,6 +142,29 @@ def trained(tiny: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("trained")
     train(tiny(folder))
     return folder / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture
+def in_use() -> Callable[..., AbstractContextManager[None]]:
+    """Another process works in a folder, until it is killed at the end of the block."""
+
+    @contextmanager
+    def work(folder: Path, **lock: str) -> Iterator[None]:
+        there = multiprocessing.get_context("fork").Event()
+
+        def hold() -> None:
+            with alone_in(folder, **lock):
+                there.set()
+                time.sleep(300)
+
+        process = multiprocessing.get_context("fork").Process(target=hold)
+        process.start()
+        assert there.wait(60)
+        yield
+        process.kill()
+        process.join()
+
+    return work
 
 
 @pytest.fixture

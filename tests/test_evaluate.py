@@ -123,10 +123,10 @@ def test_several_processes_count_each_image_once(trained, photo_root, tmp_path, 
         return results(tmp_path)["images"]
 
     # Three images: one process has more than another, or none.
-    exclusive_lock = scores("trainer.accelerator=cpu")
+    alone = scores("trainer.accelerator=cpu")
     together = scores("trainer.accelerator=cpu", f"trainer.devices={devices}", "trainer.strategy=ddp")
-    assert len(exclusive_lock) == 3
-    for ours, theirs in zip(together, exclusive_lock, strict=True):
+    assert len(alone) == 3
+    for ours, theirs in zip(together, alone, strict=True):
         assert ours.keys() == theirs.keys()
         for name in theirs:
             assert ours[name] == (theirs[name] if isinstance(theirs[name], str) else pytest.approx(theirs[name]))

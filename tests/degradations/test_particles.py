@@ -36,11 +36,11 @@ def test_particles_add_up_in_any_order():
     motion = generator.uniform(-9, 9, (2, number)).astype(np.float32)
     radius, weight = generator.uniform(0.5, 3, (2, number)).astype(np.float32)
     together = draw(particles, size=(40, 50), motion=motion, radius=radius, weight=weight)
-    exclusive_lock = sum(
+    alone = sum(
         one(y, x, motion=motion[:, i], radius=radius[i], weight=weight[i])
         for i, (y, x) in enumerate(zip(particles.y, particles.x, strict=True))
     )
-    np.testing.assert_allclose(together, exclusive_lock, atol=1e-4)
+    np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
 def test_particles_are_as_dense_as_asked_for_and_more_of_them_far_away():

@@ -110,8 +110,8 @@ def test_a_tile_that_fails_does_not_spoil_the_others():
 def test_images_of_a_batch_do_not_mix():
     images = torch.rand(3, 3, 50, 41)
     together = restore_tiled(toy_model, images, tile=24, overlap=8)
-    exclusive_lock = torch.cat([restore_tiled(toy_model, image[None], tile=24, overlap=8) for image in images])
-    torch.testing.assert_close(together, exclusive_lock)
+    alone = torch.cat([restore_tiled(toy_model, image[None], tile=24, overlap=8) for image in images])
+    torch.testing.assert_close(together, alone)
 
 
 def test_half_precision_tiles_are_blended_in_float32():

@@ -3,8 +3,6 @@
 import errno
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -24,6 +22,7 @@ from kgt_lightning.runs.run import (
     write_state,
 )
 from kgt_lightning.system import hardware as machine
+from kgt_lightning.system.files import InUseError
 from kgt_lightning.train import train
 
 
@@ -187,22 +186,14 @@ def test_without_a_checkout_there_is_no_commit(monkeypatch, tmp_path):
     assert machine.commit() is None
 
 
-def test_of_two_runs_in_one_folder_the_second_is_refused(tiny, tmp_path):
+def test_of_two_runs_in_one_folder_the_second_is_refused(tiny, in_use, tmp_path):
     """Also when both begin before either has written anything."""
     run = Run(tiny(tmp_path), tmp_path, overrides=[])
-    other = (
-        "import sys; from pathlib import Path; from kgt_lightning.system.files import alone_in\n"
-        "with alone_in(Path(sys.argv[1])) as alone: print(alone, flush=True); input()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", other, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "True\n"
-        with pytest.raises(ValueError, match="is in use: another process is making this run"), run.recording():
+    with in_use(tmp_path):
+        with pytest.raises(InUseError, match="is in use by another process"), run.recording():
             raise AssertionError("it began")
         run.settle(FAILED, "refused")
         assert run.state == {}
-        process.kill()
     with run.recording():
         pass
     assert run.state["status"] == FINISHED

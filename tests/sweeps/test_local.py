@@ -4,7 +4,6 @@ import os
 import signal
 
 import pytest
-from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from lightning.pytorch.callbacks import Callback
 
@@ -13,6 +12,7 @@ from kgt_lightning.runs.curves import read_curve
 from kgt_lightning.runs.run import config_key, is_finished, read_score, read_state, write_state
 from kgt_lightning.sweeps.jobs import find_jobs, job_name
 from kgt_lightning.sweeps.local import gpu_env, run_sweep, show, what_is_missing
+from kgt_lightning.system.files import InUseError
 from kgt_lightning.train import main, train
 
 
@@ -99,8 +99,8 @@ def test_jobs_that_differ_in_the_number_of_devices_only_have_folders_of_their_ow
     assert [job.name for job in found(configs, tmp_path, *reversed(points))] == ["devices=2", "devices=1"]
 
 
-def test_a_sweep_runs_in_one_process_at_a_time(jobs, tmp_path):
-    with FileLock(tmp_path / ".lock"), pytest.raises(ValueError, match="is being run by another process"):
+def test_a_sweep_runs_in_one_process_at_a_time(jobs, in_use, tmp_path):
+    with in_use(tmp_path), pytest.raises(InUseError, match="is in use by another process"):
         run_sweep(jobs("model.k=4"), folder=tmp_path, swept=[["model.k=4"]], run=list)
 
 
@@ -195,7 +195,7 @@ def test_a_sweep_survives_what_happens_to_its_jobs(tiny, tiny_arguments, train_p
     assert sorted(each.name for each in folder.iterdir() if each.is_dir()) == sorted(records)
 
     # What was killed and resumed, what ran through, and one process alone agree.
-    exclusive_lock = train(tiny(tmp_path / "alone", "trainer.val_check_interval=2"))
+    alone = train(tiny(tmp_path / "alone", "trainer.val_check_interval=2"))
     for name in ("what=die", "what=nothing"):
-        assert read_score(folder / name) == pytest.approx(exclusive_lock, abs=1e-3)
+        assert read_score(folder / name) == pytest.approx(alone, abs=1e-3)
         assert list(read_curve(folder / name, "train/loss"))[-1] == 4

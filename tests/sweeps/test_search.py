@@ -13,12 +13,12 @@ from pathlib import Path
 
 import optuna
 import pytest
-from filelock import FileLock
 from lightning.pytorch.callbacks import Callback
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from kgt_lightning.runs.run import read_state, write_state
 from kgt_lightning.sweeps.search import BEST, STUDY, Search
+from kgt_lightning.system.files import InUseError
 from kgt_lightning.train import main
 from kgt_lightning.training.pruning import NAME, storage_in
 
@@ -176,9 +176,8 @@ def test_a_search_of_other_settings_is_not_mixed_in(jobs):
         search(jobs.folder, direction="minimize", spaces={"model.k": SPACES["model.k"]}).run(jobs)
 
 
-def test_a_search_runs_in_one_process_at_a_time(jobs):
-    jobs.folder.mkdir()
-    with FileLock(jobs.folder / ".search.lock"), pytest.raises(ValueError, match="is being run by another process"):
+def test_a_search_runs_in_one_process_at_a_time(jobs, in_use):
+    with in_use(jobs.folder, lock=".search.lock"), pytest.raises(InUseError, match="is in use by another process"):
         search(jobs.folder).run(jobs)
 
 

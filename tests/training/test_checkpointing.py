@@ -188,9 +188,9 @@ def test_workers_outlive_an_interrupt_of_all_processes(command, whole, tmp_path)
 @pytest.mark.timeout(900)
 def test_two_processes_one_of_which_is_killed_or_told_to_stop(command, tmp_path):
     two = ("trainer=ddp", "trainer.devices=2")
-    exclusive_lock, folder = command(tmp_path / "whole", *two), tmp_path / "run"
+    alone, folder = command(tmp_path / "whole", *two), tmp_path / "run"
     assert command(folder, *two, *kill(4, rank=1)).wait(280) != 0
-    assert exclusive_lock.wait(280) == 0
+    assert alone.wait(280) == 0
     assert command(folder, *two, "resume=true", *kill(8, rank=1, number=int(signal.SIGTERM))).wait(280) == 143
     assert command(folder, *two, "resume=true").wait(280) == 0
     assert_same(folder, tmp_path / "whole")

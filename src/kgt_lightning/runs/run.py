@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import kgt_lightning
 from kgt_lightning.config.errors import one_line
 from kgt_lightning.config.keys import NOT_SHAPING
 from kgt_lightning.runs.cost import count_flops
-from kgt_lightning.system.files import FULL, LAST, alone_in, write_atomic
+from kgt_lightning.system.files import FULL, LAST, InUseError, alone_in, write_atomic
 from kgt_lightning.system.hardware import commit, hardware, is_out_of_memory, process_peak_mb
 
 RUNNING, FINISHED, PRUNED = "running", "finished", "pruned"
@@ -80,16 +80,12 @@ class Run:
         """The run is made in the block, which calls ``start``; how it ends is written in any case.
 
         Raises:
-            ValueError: if another process makes a run in the same folder.
+            InUseError: if another process makes a run in the same folder.
 
         """
         with ExitStack() as stack:
             if _rank() == 0:
-                if not stack.enter_context(alone_in(self.folder)):
-                    raise ValueError(
-                        f"{self.folder} is in use: another process is making this run: wait for it, or choose another"
-                        " folder, for a training with run=<name>"
-                    )
+                stack.enter_context(alone_in(self.folder))
                 remove_failures(self.folder)
             try:
                 yield
@@ -129,9 +125,7 @@ class Run:
 
     def settle(self, status: str, error: str, *, killed: bool = False) -> None:
         """See to it that run.json tells the end: this one, if the run itself could not write it, or was killed."""
-        with alone_in(self.folder) as alone:
-            if not alone:
-                return
+        with suppress(InUseError), alone_in(self.folder):
             after = read_state(self.folder)
             if after is None:
                 self.end(status, error)

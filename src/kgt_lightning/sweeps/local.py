@@ -4,21 +4,20 @@ import logging
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from kgt_lightning.config.command import FULL_ERROR
 from kgt_lightning.runs.run import FAILED, INTERRUPTED, is_finished
 from kgt_lightning.sweeps.jobs import Job, find_jobs
 from kgt_lightning.sweeps.process import start_process
+from kgt_lightning.system.files import alone_in
 from kgt_lightning.system.tables import Table
 
 log = logging.getLogger(__name__)
@@ -42,37 +41,13 @@ def run_sweep(
         run: runs jobs to their ends, here (:func:`run_here`) or elsewhere, so that run.json of each tells how it ended.
 
     Raises:
-        ValueError: if another process runs the same sweep.
+        InUseError: if another process runs the same sweep.
 
     """
-    with exclusive_lock(folder, ".lock"):
+    with alone_in(folder):
         jobs = find_jobs(configs, folder=folder, swept=swept)
         run([job for job in jobs if not job.earlier])
         return jobs
-
-
-@contextmanager
-def exclusive_lock(folder: Path, name: str) -> Iterator[None]:
-    """No other process is in such a block for the same folder, which is made if it is missing.
-
-    Args:
-        folder: of the sweep.
-        name: of the file that is locked; the lock is let go when this process ends, in whatever way.
-
-    Raises:
-        ValueError: if another process is.
-
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / name, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ValueError(f"{folder} is being run by another process: wait for it, or name another sweep") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def show(jobs: Sequence[Job], *, folder: Path) -> None:

@@ -32,8 +32,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kgt_lightning.runs.curves import read_curve
 from kgt_lightning.runs.run import FINISHED, INTERRUPTED, PRUNED, is_finished, read_state
-from kgt_lightning.sweeps.local import exclusive_lock, not_finished, standing
-from kgt_lightning.system.files import write_atomic
+from kgt_lightning.sweeps.local import not_finished, standing
+from kgt_lightning.system.files import alone_in, write_atomic
 from kgt_lightning.system.tables import Table
 from kgt_lightning.training.pruning import NAME, SECTION, storage_in
 
@@ -78,7 +78,7 @@ class Search:
                 holds a search of other settings.
 
         """
-        with exclusive_lock(self.folder, ".search.lock"):
+        with alone_in(self.folder, lock=".search.lock"):
             study = self._open()
             before = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
             if self.retry:

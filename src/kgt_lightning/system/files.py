@@ -47,22 +47,34 @@ def sha256(file: Path) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def alone_in(folder: Path) -> Iterator[bool]:
-    """Whether no other process is in such a block for the same folder; a process that is killed leaves it too.
+class InUseError(ValueError):
+    """Another process works in the folder."""
 
-    The folder is made. A file system without locks is taken for one that nobody else uses.
+
+@contextmanager
+def alone_in(folder: Path, *, lock: str = ".lock") -> Iterator[None]:
+    """No other process is in such a block for the same folder; one that is killed leaves it too.
+
+    Args:
+        folder: it is made if it is missing. A file system without locks is taken for one that nobody else uses.
+        lock: name of the file that is locked; a block inside another one of the same process needs a name of its own.
+
+    Raises:
+        InUseError: if another process is.
+
     """
     folder.mkdir(parents=True, exist_ok=True)
     # Of the process, not of the open file: workers that outlive a killed training do not hold it.
-    with (folder / ".lock").open("a") as file:
+    with (folder / lock).open("a") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
-                yield False
-                return
-        yield True
+                raise InUseError(
+                    f"{folder} is in use by another process: wait for it, or choose another folder, of a training with"
+                    " run=<name>, of a sweep with sweep=<name>"
+                ) from None
+        yield
 
 
 def rename(file: Path, to: Path) -> None:
