@@ -218,15 +218,27 @@ typedef struct {
   int64_t window, node;
 } index_t;
 
+/* Queries that take each step of their computation together: most steps end in sums over lanes, long chains of which the
+ * processor works on several at once. */
+#define QUERIES 8
+/* Their lists together, in elements: they stay in the first-level cache. */
+#define LISTS 4096
+
+typedef struct {
+  uint32_t *offset; /* [padded] bytes */
+  real *score, *grad_score; /* [padded] */
+  vec *unit, *query, *grad_out, *result; /* unit: the query before the scale */
+  real inverse, top, total, mean; /* 1 / length of the query, largest score, sum of the exponentials, mean of grad_score */
+} query_t;
+
 typedef struct {
   int vectors;      /* of a row */
   int64_t padded;   /* neighbours, rounded up to whole vectors */
   char *keys, *values, *grad_keys, *grad_values; /* [N] rows */
-  uint32_t *offset; /* [padded] bytes */
-  real *score, *grad_score; /* [padded] */
   int32_t *place;   /* [N]: y * (2M-1) + x; the bias entry of (i, j) is place[i] - place[j] + a constant */
   real *inverse;    /* [N]: 1 / length of a key; 1 without cosine */
-  vec *unit, *query, *grad_out, *result; /* unit: the query before the scale */
+  query_t query[QUERIES];
+  int at_once;      /* queries, at most QUERIES */
   void *memory;
 } scratch_t;
 
@@ -235,22 +247,25 @@ static int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 static int scratch_make(scratch_t *s, const shape_t *shape, int with_gradients) {
   s->vectors = (int)((shape->width + LANES - 1) / LANES);
   s->padded = (shape->neighbours + 15) / 16 * 16;
+  s->at_once = s->padded * QUERIES <= LISTS ? QUERIES : s->padded < LISTS ? (int)(LISTS / s->padded) : 1;
   const int64_t rows = aligned(shape->nodes * s->vectors * BYTES), row = aligned((int64_t)s->vectors * BYTES);
   const int64_t list = aligned(s->padded * (int64_t)sizeof(real));
-  const int64_t sizes[] = {rows, rows, with_gradients ? rows : 0, with_gradients ? rows : 0, aligned(s->padded * 4), list, list,
-                           aligned(shape->nodes * 4), row, row, row, row, aligned(shape->nodes * (int64_t)sizeof(real))};
+  const int64_t sizes[] = {rows, rows, with_gradients ? rows : 0, with_gradients ? rows : 0, aligned(shape->nodes * 4),
+                           aligned(shape->nodes * (int64_t)sizeof(real))};
   enum { PARTS = sizeof(sizes) / sizeof(sizes[0]) };
-  int64_t total = 64;
+  int64_t total = 64 + s->at_once * (3 * list + 4 * row);
   for (int i = 0; i < PARTS; i++) total += sizes[i];
   s->memory = malloc((size_t)total);
   if (!s->memory) return 0;
   char *parts[PARTS], *next = (char *)(((uintptr_t)s->memory + 63) / 64 * 64);
   for (int i = 0; i < PARTS; i++) parts[i] = next, next += sizes[i];
   s->keys = parts[0], s->values = parts[1], s->grad_keys = parts[2], s->grad_values = parts[3];
-  s->offset = (uint32_t *)parts[4], s->score = (real *)parts[5], s->grad_score = (real *)parts[6];
-  s->place = (int32_t *)parts[7];
-  s->query = (vec *)parts[8], s->grad_out = (vec *)parts[9], s->result = (vec *)parts[10], s->unit = (vec *)parts[11];
-  s->inverse = (real *)parts[12];
+  s->place = (int32_t *)parts[4], s->inverse = (real *)parts[5];
+  for (query_t *q = s->query; q < s->query + s->at_once; q++) {
+    q->offset = (uint32_t *)next, q->score = (real *)(next + list), q->grad_score = (real *)(next + 2 * list), next += 3 * list;
+    q->unit = (vec *)next, q->query = (vec *)(next + row), q->grad_out = (vec *)(next + 2 * row);
+    q->result = (vec *)(next + 3 * row), next += 4 * row;
+  }
   for (int64_t j = 0; j < shape->nodes && shape->side; j++)
     s->place[j] = (int32_t)(j / shape->side * (2 * shape->side - 1) + j % shape->side);
   return 1;
@@ -305,26 +320,30 @@ static void unpack(const char *rows, const tensor_t *t, int64_t w, int64_t h, co
 
 /* Byte offsets of the neighbours' rows, and the biases as the first part of the scores. The list is filled up to whole vectors
  * with the first neighbour and the score -inf, that is weight 0. */
-INLINE void start_list(const scratch_t *s, const shape_t *shape, const int32_t *list, const real *bias) {
+INLINE void start_list(const scratch_t *s, const query_t *q, const shape_t *shape, const int32_t *list, const real *bias) {
   const uint32_t row_bytes = (uint32_t)s->vectors * BYTES;
   const int64_t count = shape->neighbours;
-  for (int64_t n = 0; n < count; n++) s->offset[n] = (uint32_t)list[n] * row_bytes;
+  for (int64_t n = 0; n < count; n++) q->offset[n] = (uint32_t)list[n] * row_bytes;
   if (bias)
-    for (int64_t n = 0; n < count; n++) s->score[n] = bias[-(int64_t)s->place[list[n]]];
+    for (int64_t n = 0; n < count; n++) q->score[n] = bias[-(int64_t)s->place[list[n]]];
   else
-    memset(s->score, 0, (size_t)count * sizeof(real));
-  for (int64_t n = count; n < s->padded; n++) s->offset[n] = s->offset[0], s->score[n] = -(real)INFINITY;
+    memset(q->score, 0, (size_t)count * sizeof(real));
+  for (int64_t n = count; n < s->padded; n++) q->offset[n] = q->offset[0], q->score[n] = -(real)INFINITY;
 }
 
-/* Scores become exp(score - largest); returns their sum. */
-INLINE real exponentials(real *score, int64_t padded) {
-  vec largest = *(vec *)score;
+INLINE real largest(const real *score, int64_t padded) {
+  vec largest = *(const vec *)score;
   for (int64_t n = LANES; n < padded; n += LANES) {
-    ivec x = *(ivec *)(score + n), above = (vec)x > largest;
+    ivec x = *(const ivec *)(score + n), above = (vec)x > largest;
     largest = (vec)((x & above) | ((ivec)largest & ~above));
   }
   real top = largest[0];
   for (int lane = 1; lane < LANES; lane++) top = largest[lane] > top ? largest[lane] : top;
+  return top;
+}
+
+/* Scores become exp(score - top); returns their sum. */
+INLINE real exponentials(real *score, real top, int64_t padded) {
   vec total = {0};
   for (int64_t n = 0; n < padded; n += LANES) {
     vec x = exp_nonpositive(*(vec *)(score + n) - top);
@@ -334,12 +353,11 @@ INLINE real exponentials(real *score, int64_t padded) {
   return sum(total);
 }
 
-/* Query before and after the scale; returns what it was multiplied with before. */
-INLINE real load_query(const scratch_t *s, const shape_t *shape, const real *source, real scale) {
-  load_row(s->unit, source, shape->width, s->vectors);
-  const real inverse = shape->cosine ? normalize(s->unit, s->vectors) : 1;
-  for (int b = 0; b < s->vectors; b++) s->query[b] = s->unit[b] * scale;
-  return inverse;
+/* Query before and after the scale, and what it was multiplied with before. */
+INLINE void load_query(const scratch_t *s, query_t *q, const shape_t *shape, const real *source, real scale) {
+  load_row(q->unit, source, shape->width, s->vectors);
+  q->inverse = shape->cosine ? normalize(q->unit, s->vectors) : 1;
+  for (int b = 0; b < s->vectors; b++) q->query[b] = q->unit[b] * scale;
 }
 
 INLINE const real *bias_of(const scratch_t *s, const shape_t *shape, const real *table, int64_t h, int64_t i) {
@@ -347,58 +365,77 @@ INLINE const real *bias_of(const scratch_t *s, const shape_t *shape, const real 
   return table ? table + h * span * span + s->place[i] + (shape->side - 1) * (span + 1) : NULL;
 }
 
-static void scores_of(const scratch_t *s) {
-#define CALL(n) dots(n, s->query + b, s->keys + b * BYTES, s->offset, s->padded, s->score)
-  FOR_EACH_GROUP(s->vectors, b, CALL)
+/* A step of `count` queries from the first one on. */
+#define EACH(q) for (query_t *q = s->query; q < s->query + count; q++)
+
+/* Lists and weights (before the division by their total) of the queries from node `i` of a unit on. */
+static void weigh(scratch_t *s, const shape_t *shape, const tensor_t *queries, const index_t *index, const real *table,
+                  const real *scale, int64_t w, int64_t h, int64_t i, int count) {
+  EACH(q) load_query(s, q, shape, row_of(queries, w, h, i + (q - s->query)), scale[h]);
+  EACH(q) {
+    const int64_t node = i + (q - s->query);
+    start_list(s, q, shape, index->data + w * index->window + node * index->node, bias_of(s, shape, table, h, node));
+  }
+#define CALL(n) dots(n, q->query + b, s->keys + b * BYTES, q->offset, s->padded, q->score)
+  EACH(q) FOR_EACH_GROUP(s->vectors, b, CALL)
 #undef CALL
+  EACH(q) q->top = largest(q->score, s->padded);
+  EACH(q) q->total = exponentials(q->score, q->top, s->padded);
 }
 
-static void forward_query(const scratch_t *s, const shape_t *shape, const int32_t *list, const real *bias, real *out) {
-  start_list(s, shape, list, bias);
-  scores_of(s);
-  const real total = exponentials(s->score, s->padded);
-#define CALL(n) weighted_sum(n, s->score, s->values + b * BYTES, s->offset, s->padded, s->result + b)
-  FOR_EACH_GROUP(s->vectors, b, CALL)
+static void forward_queries(scratch_t *s, const shape_t *shape, const tensor_t *out, int64_t w, int64_t h, int64_t i, int count) {
+#define CALL(n) weighted_sum(n, q->score, s->values + b * BYTES, q->offset, s->padded, q->result + b)
+  EACH(q) FOR_EACH_GROUP(s->vectors, b, CALL)
 #undef CALL
-  for (int b = 0; b < s->vectors; b++) s->result[b] /= total;
-  memcpy(out, s->result, (size_t)shape->width * sizeof(real));
+  EACH(q) {
+    for (int b = 0; b < s->vectors; b++) q->result[b] /= q->total;
+    memcpy(row_of(out, w, h, i + (q - s->query)), q->result, (size_t)shape->width * sizeof(real));
+  }
 }
 
-/* Returns the gradient of the scale. */
-static real backward_query(const scratch_t *s, const shape_t *shape, const int32_t *list, const real *bias, real *grad_bias,
-                           real scale, real inverse, real *grad_query) {
-  start_list(s, shape, list, bias);
-  scores_of(s);
-  const real total = exponentials(s->score, s->padded);
-  memset(s->grad_score, 0, (size_t)s->padded * sizeof(real));
-#define CALL(n) dots(n, s->grad_out + b, s->values + b * BYTES, s->offset, s->padded, s->grad_score)
-  FOR_EACH_GROUP(s->vectors, b, CALL)
+/* Returns the gradient of the scale. `grad_table` is that of the head, or NULL. */
+static real backward_queries(scratch_t *s, const shape_t *shape, const tensor_t *grad_out, const tensor_t *grad_q,
+                             const index_t *index, real *grad_table, real scale, int64_t w, int64_t h, int64_t i, int count) {
+  EACH(q) load_row(q->grad_out, row_of(grad_out, w, h, i + (q - s->query)), shape->width, s->vectors);
+  EACH(q) memset(q->grad_score, 0, (size_t)s->padded * sizeof(real));
+#define CALL(n) dots(n, q->grad_out + b, s->values + b * BYTES, q->offset, s->padded, q->grad_score)
+  EACH(q) FOR_EACH_GROUP(s->vectors, b, CALL)
 #undef CALL
-  const real one_over_total = 1 / total;
-  vec mean = {0};
-  for (int64_t n = 0; n < s->padded; n += LANES) {
-    vec *p = (vec *)(s->score + n);
-    *p *= one_over_total;
-    mean += *p * *(vec *)(s->grad_score + n);
+  EACH(q) {
+    const real one_over_total = 1 / q->total;
+    vec mean = {0};
+    for (int64_t n = 0; n < s->padded; n += LANES) {
+      vec *p = (vec *)(q->score + n);
+      *p *= one_over_total;
+      mean += *p * *(vec *)(q->grad_score + n);
+    }
+    q->mean = sum(mean);
   }
-  const real expected = sum(mean);
-  for (int64_t n = 0; n < s->padded; n += LANES) {
-    vec *grad = (vec *)(s->grad_score + n);
-    *grad = *(vec *)(s->score + n) * (*grad - expected);
+  EACH(q) for (int64_t n = 0; n < s->padded; n += LANES) {
+    vec *grad = (vec *)(q->grad_score + n);
+    *grad = *(vec *)(q->score + n) * (*grad - q->mean);
   }
-  if (bias)
-    for (int64_t n = 0; n < shape->neighbours; n++) grad_bias[-(int64_t)s->place[list[n]]] += s->grad_score[n];
+  if (grad_table) EACH(q) {
+    const int64_t node = i + (q - s->query);
+    const int32_t *list = index->data + w * index->window + node * index->node;
+    real *grad_bias = (real *)bias_of(s, shape, grad_table, h, node);
+    for (int64_t n = 0; n < shape->neighbours; n++) grad_bias[-(int64_t)s->place[list[n]]] += q->grad_score[n];
+  }
 #define CALL(n)                                                                                               \
-  weighted_sum(n, s->grad_score, s->keys + b * BYTES, s->offset, s->padded, s->result + b);                   \
-  add_to_rows(n, s->grad_score, s->query + b, s->grad_keys + b * BYTES, s->offset, shape->neighbours);        \
-  add_to_rows(n, s->score, s->grad_out + b, s->grad_values + b * BYTES, s->offset, shape->neighbours)
-  FOR_EACH_GROUP(s->vectors, b, CALL)
+  weighted_sum(n, q->grad_score, s->keys + b * BYTES, q->offset, s->padded, q->result + b);                   \
+  add_to_rows(n, q->grad_score, q->query + b, s->grad_keys + b * BYTES, q->offset, shape->neighbours);        \
+  add_to_rows(n, q->score, q->grad_out + b, s->grad_values + b * BYTES, q->offset, shape->neighbours)
+  EACH(q) FOR_EACH_GROUP(s->vectors, b, CALL)
 #undef CALL
-  vec along = {0};
-  for (int b = 0; b < s->vectors; b++) along += s->result[b] * s->unit[b], s->result[b] *= scale;
-  if (shape->cosine) undo_normalize(s->result, s->unit, inverse, s->vectors);
-  memcpy(grad_query, s->result, (size_t)shape->width * sizeof(real));
-  return sum(along);
+  real grad_scale = 0;
+  EACH(q) {
+    vec along = {0};
+    for (int b = 0; b < s->vectors; b++) along += q->result[b] * q->unit[b], q->result[b] *= scale;
+    if (shape->cosine) undo_normalize(q->result, q->unit, q->inverse, s->vectors);
+    memcpy(row_of(grad_q, w, h, i + (q - s->query)), q->result, (size_t)shape->width * sizeof(real));
+    grad_scale += sum(along);
+  }
+  return grad_scale;
 }
 
 /* ---------------------------------------------------------------- entry points; both return 0, or 1 when out of memory */
@@ -425,10 +462,11 @@ int kgt_forward(const shape_t *shape, const tensor_t *q, const tensor_t *k, cons
         pack(s.values, v, w, h, shape, s.vectors);
         packed = unit;
       }
-      for (int64_t i = block * shape->nodes / blocks; i < (block + 1) * shape->nodes / blocks; i++) {
-        load_query(&s, shape, row_of(q, w, h, i), scale[h]);
-        forward_query(&s, shape, index->data + w * index->window + i * index->node, bias_of(&s, shape, table, h, i),
-                      row_of(out, w, h, i));
+      const int64_t end = (block + 1) * shape->nodes / blocks;
+      for (int64_t i = block * shape->nodes / blocks; i < end; i += s.at_once) {
+        const int count = (int)(end - i < s.at_once ? end - i : s.at_once);
+        weigh(&s, shape, q, index, table, scale, w, h, i, count);
+        forward_queries(&s, shape, out, w, h, i, count);
       }
     }
     if (ready) free(s.memory);
@@ -460,12 +498,10 @@ int kgt_backward(const shape_t *shape, const tensor_t *q, const tensor_t *k, con
         pack(s.values, v, w, h, shape, s.vectors);
         memset(s.grad_keys, 0, rows);
         memset(s.grad_values, 0, rows);
-        for (int64_t i = 0; i < shape->nodes; i++) {
-          const real inverse = load_query(&s, shape, row_of(q, w, h, i), scale[h]);
-          load_row(s.grad_out, row_of(grad_out, w, h, i), shape->width, s.vectors);
-          grad_scale[item] += backward_query(
-              &s, shape, index->data + w * index->window + i * index->node, bias_of(&s, shape, table, h, i),
-              (real *)bias_of(&s, shape, grad_table_h, h, i), scale[h], inverse, row_of(grad_q, w, h, i));
+        for (int64_t i = 0; i < shape->nodes; i += s.at_once) {
+          const int count = (int)(shape->nodes - i < s.at_once ? shape->nodes - i : s.at_once);
+          weigh(&s, shape, q, index, table, scale, w, h, i, count);
+          grad_scale[item] += backward_queries(&s, shape, grad_out, grad_q, index, grad_table_h, scale[h], w, h, i, count);
         }
         for (int64_t n = 0; n < shape->nodes && shape->cosine; n++) {
           const int64_t row = n * s.vectors * BYTES;
