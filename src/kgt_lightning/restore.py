@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kgt_lightning import __version__
 from kgt_lightning.config.command import command
+from kgt_lightning.degradations.bayer import BayerMosaic
 from kgt_lightning.images.files import encoded, format_of, read_header, write_whole
 from kgt_lightning.images.tiling import tile_starts
 from kgt_lightning.models import NAMES, choose_model, model_file, model_info
@@ -37,21 +38,22 @@ log = logging.getLogger(__name__)
 
 @command("restore", sections=SECTIONS, names=["task"])
 def main(config: DictConfig) -> None:
+    mixing = Mixing(strength=config.strength, texture=config.texture)
+    tile_starts(1, config.tile, config.overlap)
+    # Of the package's own models one for gray, one for colour images; of checkpoints the same for both.
+    names = {channels: choose_checkpoint(config, channels=channels) for channels in (1, 3)}
+    load = cache(partial(load_restorer, config))
+    develops = False
+    if names[1] == names[3]:  # what is wrong with it is no fault of an image
+        develops = isinstance(load(names[3])[0].degradation, BayerMosaic)
     pairs: dict[Path, Path] = {}
     for source in [config.input] if isinstance(config.input, str) else config.input:
-        here = targets(Path(source).expanduser(), str(config.output), suffix=config.suffix)
+        here = targets(Path(source).expanduser(), str(config.output), suffix=config.suffix, raw=develops)
         if twice := set(here.values()).intersection(pairs.values()):
             raise ValueError(
                 f"input: several files would be written as {min(twice)}: restore them to different folders"
             )
         pairs |= here
-    tile_starts(1, config.tile, config.overlap)
-    mixing = Mixing(strength=config.strength, texture=config.texture)
-    # Of the package's own models one for gray, one for colour images; of checkpoints the same for both.
-    names = {channels: choose_checkpoint(config, channels=channels) for channels in (1, 3)}
-    load = cache(partial(load_restorer, config))
-    if names[1] == names[3]:
-        load(names[3])  # what is wrong with it is no fault of an image
     settings = {key: value for key, value in config.items() if key not in ("input", "output", "overwrite", "device")}
     how = digest([__version__, str(settings), *map(weights_digest, names.values())])
     finished = {path for path, target in pairs.items() if is_finished(path, target, how=how)}

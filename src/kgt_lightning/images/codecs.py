@@ -19,7 +19,7 @@ import tifffile
 from PIL import Image
 
 from kgt_lightning.config.extras import require
-from kgt_lightning.images.formats import EXTRAS, Format
+from kgt_lightning.images.formats import EXTRAS, RAW, Format
 from kgt_lightning.images.metadata import (
     ORIENTATION,
     early_exif,
@@ -30,7 +30,7 @@ from kgt_lightning.images.metadata import (
     with_chunks,
     with_tags,
 )
-from kgt_lightning.images.raster import Header, Raster
+from kgt_lightning.images.raster import Header, Raster, upright
 
 _log = logging.getLogger(__name__)
 _size_limit_lock = threading.Lock()
@@ -50,8 +50,10 @@ def decode(path: Path) -> Raster:
     """Pixels of the file, upright, and its metadata.
 
     Of several frames the first is read, with a warning in the log. Damaged files raise whatever the library raises, so
-    do those of more than 400 megapixels.
+    do those of more than 400 megapixels, and raw files, of which :func:`raw.read_mosaic` reads the mosaic.
     """
+    if path.suffix.lower() in RAW:
+        raise ValueError("it is a raw file, the mosaic of a sensor: kgt restore task=demosaic makes a picture of it")
     # Pillow 13 garbles upright what it maps into memory (uncompressed gray TIFF); a file object is never mapped
     with _opened(path) as file:
         start = file.read(25)
@@ -66,7 +68,7 @@ def decode(path: Path) -> Raster:
                 # Pillow does not know every layout of TIFF that tifffile reads.
                 if array is None:
                     raise
-                return Raster(np.atleast_3d(_upright(array, orientation=orientation)), profile)
+                return Raster(np.atleast_3d(upright(array, orientation=orientation)), profile)
             if array is None:
                 # the further frames of an MPO are thumbnails and gain maps of one image
                 if image.format != "MPO":
@@ -77,9 +79,9 @@ def decode(path: Path) -> Raster:
                 orientation = image.getexif().get(ORIENTATION, 1)
             tables = getattr(image, "quantization", None) if image.format in ("JPEG", "MPO") else None
             return Raster(
-                np.atleast_3d(_upright(array, orientation=orientation)),
+                np.atleast_3d(upright(array, orientation=orientation)),
                 profile,
-                kept_exif(image, path),
+                kept_exif(image.getexif, path),
                 kept_xmp(image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")),
                 jpeg_quality(tables[0]) if tables else None,
             )
@@ -219,14 +221,3 @@ def _by_tifffile(path: Path) -> tuple[np.ndarray, bytes | None, int] | None:
         if page.axes.startswith("S"):
             array = np.moveaxis(array, 0, -1)
         return array, page.tags.valueof(_PROFILE_TAG), page.tags.valueof(ORIENTATION, default=1)
-
-
-def _upright(array: np.ndarray, *, orientation: int) -> np.ndarray:
-    """Undo an EXIF orientation, 1..8, of [H, W] or [H, W, C]."""
-    if orientation in (5, 6, 7, 8):
-        array = array.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return np.ascontiguousarray(array)

@@ -10,9 +10,10 @@ import torch
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
+from kgt_lightning.images import raw
 from kgt_lightning.images.codecs import decode, encode, header
 from kgt_lightning.images.color import gray, quantize
-from kgt_lightning.images.formats import FORMATS, Format
+from kgt_lightning.images.formats import FORMATS, RAW, Format
 from kgt_lightning.images.raster import Header, Raster
 from kgt_lightning.system.files import write_atomic
 
@@ -94,7 +95,22 @@ def read_header(path: str | Path) -> Header:
         ValueError: as :func:`read_image`; damage beyond the header is not seen.
 
     """
-    return _open(path, header)
+    return _open(path, raw.header if is_raw(path) else header)
+
+
+def is_raw(path: str | Path) -> bool:
+    """Whether the suffix is one of a camera's raw files."""
+    return Path(path).suffix.lower() in RAW
+
+
+def read_mosaic(path: str | Path) -> raw.Mosaic:
+    """The mosaic in a raw file.
+
+    Raises:
+        ValueError: as :func:`read_image`, or if it is none of 2 x 2 pixels of red, green and blue.
+
+    """
+    return _open(path, raw.read_mosaic)
 
 
 def read_shape(path: str | Path) -> tuple[int, int, int]:

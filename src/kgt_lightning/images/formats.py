@@ -55,6 +55,10 @@ EXTRAS = dict.fromkeys((".heic", ".heif"), ("heif", "pillow_heif"))
 """Formats that are read, not written, and that an extra brings: its name and its package."""
 
 
+RAW = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw"))
+"""Raw files of cameras, which the extra ``raw`` reads and the model for demosaicking makes pictures of."""
+
+
 def list_images(folder: str | Path, *, suffixes: Collection[str] = FORMATS) -> list[Path]:
     """Image files in the folder and below, in natural order (2 before 10); hidden files and folders are left out.
 

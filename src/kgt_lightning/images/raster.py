@@ -37,3 +37,14 @@ class Header(NamedTuple):
     bits: int
     """Per channel: 8, 16 or 32, which are floating point."""
     alpha: bool
+
+
+def upright(array: np.ndarray, *, orientation: int) -> np.ndarray:
+    """Undo an EXIF orientation, 1..8, of [H, W] or [H, W, C]."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)

@@ -1,15 +1,19 @@
 """An image file restored in its own kind of numbers, with all that it tells."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
+from kgt_lightning.degradations.bayer import BayerMosaic, Pattern
 from kgt_lightning.degradations.noise import GaussianNoise
-from kgt_lightning.images.files import read_raster, to_samples
+from kgt_lightning.images.files import is_raw, read_mosaic, read_raster, to_samples
 from kgt_lightning.images.raster import Raster
+from kgt_lightning.images.raw import developed
 from kgt_lightning.restoring.mixing import Mixing
 from kgt_lightning.restoring.noise import OF_COLOURS, noise_level
 from kgt_lightning.restoring.picture import restored_tiles
@@ -73,6 +77,8 @@ def read_and_restore(
     module: RestorationModule, path: Path, *, tile: int, overlap: int, mixing: Mixing, progress: Progress
 ) -> tuple[Raster, str]:
     """What is restored of the image at the path, and what was found out about it, such as "JPEG quality 75"."""
+    if is_raw(path):
+        return _read_and_develop(module, path, tile=tile, overlap=overlap, mixing=mixing, progress=progress)
     raster = read_raster(path)
     found = [] if raster.quality is None else [f"JPEG quality {raster.quality}"]
     denoises = isinstance(module.degradation, GaussianNoise)
@@ -83,3 +89,19 @@ def read_and_restore(
         found.append(f"noise of about sigma {noise * 255 / (OF_COLOURS if colours == 3 else 1):.0f}")
     restored = restore_raster(module, raster, tile=tile, overlap=overlap, mixing=mixing, progress=progress)
     return restored, ", ".join(found)
+
+
+def _read_and_develop(
+    module: RestorationModule, path: Path, *, tile: int, overlap: int, mixing: Mixing, progress: Progress
+) -> tuple[Raster, str]:
+    """Picture of a raw file; the model is given the mosaic in the file's own pattern."""
+    trained = module.degradation
+    if not isinstance(trained, BayerMosaic):
+        raise ValueError(f"{path} is a raw file, this model restores pictures: take task=demosaic first")
+    mosaic = read_mosaic(path)
+    own = copy.copy(module)  # with the same weights
+    own.degradation = replace(
+        trained, pattern=cast(Pattern, mosaic.pattern), network_pattern=trained.network_pattern or trained.pattern
+    )
+    restored = restore_raster(own, mosaic.raster, tile=tile, overlap=overlap, mixing=mixing, progress=progress)
+    return developed(mosaic, restored.array), f"mosaic {mosaic.pattern}"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from kgt_lightning.images.formats import EXTRAS, FORMATS, list_images
+from kgt_lightning.images.formats import EXTRAS, FORMATS, RAW, list_images
 from kgt_lightning.system.files import sha256
 
 RECORD = ".restored.jsonl"
@@ -14,13 +14,14 @@ RECORD = ".restored.jsonl"
 _LONGEST = 255
 
 
-def targets(source: Path, output: str, *, suffix: str | None = None) -> dict[Path, Path]:
+def targets(source: Path, output: str, *, suffix: str | None = None, raw: bool = False) -> dict[Path, Path]:
     """Where each image at the source is to be written.
 
     Args:
         source: a file, or a folder of them.
         output: a folder, for files of the same names; or a pattern such as "restored/{folder}/{name}-clean{suffix}".
-        suffix: of all results, such as ".png"; None keeps each file's own.
+        suffix: of all results, such as ".png"; None keeps each file's own, and makes .tif of raw files.
+        raw: whether raw files in a folder are meant too.
 
     Raises:
         ValueError: if there is no image, one that cannot be written under its suffix, a name that is too long, or two
@@ -39,7 +40,7 @@ def targets(source: Path, output: str, *, suffix: str | None = None) -> dict[Pat
     else:
         # What an earlier run restored to a folder inside the source is no source.
         inside, itself = folder.resolve(), folder.resolve() == source.resolve()
-        found = list_images(source, suffixes={*FORMATS, *EXTRAS})
+        found = list_images(source, suffixes={*FORMATS, *EXTRAS, *(RAW if raw else ())})
         found, base = [path for path in found if itself or inside not in path.resolve().parents], source
         if not found:
             raise ValueError(f"input={source} holds no image outside output={output}")
@@ -64,7 +65,7 @@ def targets(source: Path, output: str, *, suffix: str | None = None) -> dict[Pat
 
 
 def _target(path: Path, base: Path, output: str, *, suffix: str | None) -> Path:
-    below, ending = path.relative_to(base), suffix or path.suffix
+    below, ending = path.relative_to(base), suffix or (".tif" if path.suffix.lower() in RAW else path.suffix)
     if "{" not in output:
         return Path(output).expanduser() / below.with_suffix(ending)
     try:
