@@ -1,9 +1,13 @@
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import pytest
 from omegaconf import OmegaConf
 
 from kgt_lightning.config.schema import check_types
+
+
+class Factory(Protocol):
+    def __call__(self, *, number: float) -> Any: ...
 
 
 class Part:
@@ -22,6 +26,7 @@ class Whole:
         sizes: list[int] | int = 1,
         levels: dict[str, float] | None = None,
         part: Part | None = None,
+        factory: Factory | None = None,
         anything: Any = None,
     ) -> None: ...
 
@@ -56,6 +61,10 @@ def test_values_that_fit_pass(values):
         ({"levels": {"low": "x"}}, "whole.levels=.* must be a mapping {...}, each a number or null"),
         ({"part": 3}, "whole.part=3 must be a section with a _target_ or null"),
         ({"cuont": 3}, "whole.cuont is no setting of Whole: it has count, rate"),
+        (
+            {"factory": {"_target_": f"{__name__}.Part", "_partial_": True, "number": 2}},
+            "whole.factory.number follows from other settings and is no setting: leave it out",
+        ),
         ({"part": {"_target_": f"{__name__}.Part", "number": "x"}}, "whole.part.number=x must be a number"),
     ],
 )

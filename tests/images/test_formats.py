@@ -18,6 +18,18 @@ def test_list_images(tmp_path):
     assert [path.relative_to(tmp_path).as_posix() for path in list_images(str(tmp_path))] == expected
 
 
+def test_pictures_in_other_formats_are_counted(tmp_path, caplog):
+    for name in ("a.HEIC", "b.gif", "1/c.GIF", "d.dng", "notes.txt", ".e.jxl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"holds no image .*1 \.dng, 2 \.gif, 1 \.heic\): put files"):
+        list_images(tmp_path)
+    (tmp_path / "a.png").touch()
+    assert list_images(tmp_path) == [tmp_path / "a.png"]
+    assert caplog.messages == [f"{tmp_path}: pictures in other formats are left out: 1 .dng, 2 .gif, 1 .heic"]
+    assert len(list_images(tmp_path, suffixes=[".heic"])) == 1
+
+
 def test_a_hidden_folder_may_be_listed_itself(tmp_path):
     (tmp_path / ".kept").mkdir()
     (tmp_path / ".kept" / "a.png").touch()

@@ -5,7 +5,7 @@ import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -72,6 +72,15 @@ def _check(node: DictConfig, key: str, hint: Any, *, name: str) -> None:
     plain = OmegaConf.to_container(value, resolve=hint != Section) if OmegaConf.is_config(value) else value
     if not _fits(plain, hint):
         raise ValueError(f"{name}={_shown(plain)} must be {in_words(hint)}")
+    if isinstance(plain, dict) and (taken := sorted(_given_later(hint).intersection(plain))):
+        raise ValueError(f"{name}.{taken[0]} follows from other settings and is no setting: leave it out")
+
+
+def _given_later(hint: Any) -> set[str]:
+    """Arguments that the program itself gives to what such a section makes: it would pass over the user's."""
+    hints = get_args(hint) or (hint,)
+    factories = [each for each in hints if Protocol in getattr(each, "__mro__", ()) and "__call__" in vars(each)]
+    return {name for each in factories for name in inspect.signature(each.__call__).parameters} - {"self"}
 
 
 def _target(name: str, section: str) -> Any:

@@ -1,10 +1,14 @@
 """The image formats, and the files of them in a folder; without an import that takes time."""
 
+import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
+
+log = logging.getLogger(__name__)
 
 
 class Format(NamedTuple):
@@ -53,6 +57,16 @@ FORMATS = {
 }
 EXTRAS = dict.fromkeys((".heic", ".heif"), ("heif", "pillow_heif"))
 """Formats that are read, not written, and that an extra brings: its name and its package."""
+RAW = re.compile(
+    r"\.(3fr|arw|cr2|cr3|dng|erf|iiq|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|sr2|srf|srw|x3f)", re.IGNORECASE
+)
+"""Suffixes of what cameras measure, of which programs read a thumbnail at most."""
+OTHERS = re.compile(
+    r"\.(apng|dcm|dds|exr|fits|gif|hdr|heic|heif|hif|ico|j2k|jfif|jp2|jpe|jpx|jxl|jxr|mpo|pbm|pcx|pfm|pgm|pnm|ppm|psd"
+    rf"|qoi|sgi|svg|tga|xcf)|{RAW.pattern}",
+    re.IGNORECASE,
+)
+"""Suffixes of pictures that no folder of images is searched for."""
 
 
 RAW = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw"))
@@ -61,6 +75,8 @@ RAW = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf",
 
 def list_images(folder: str | Path, *, suffixes: Collection[str] = FORMATS) -> list[Path]:
     """Image files in the folder and below, in natural order (2 before 10); hidden files and folders are left out.
+
+    Pictures in other formats are left out too, and the log counts them.
 
     Raises:
         ValueError: the folder is missing, is a file, or holds no image.
@@ -71,15 +87,21 @@ def list_images(folder: str | Path, *, suffixes: Collection[str] = FORMATS) -> l
     if not folder.is_dir():
         problem = "is a file" if folder.exists() else "does not exist"
         raise ValueError(f"{folder} {problem}: name a folder of images ({', '.join(FORMATS)})")
-    found = [
+    visible = [
         path
         for path in _files(folder)
-        if path.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file()
     ]
+    found = [path for path in visible if path.suffix.lower() in suffixes]
+    others = Counter(path.suffix.lower() for path in visible if OTHERS.fullmatch(path.suffix))
+    left_out = ", ".join(f"{others[each]} {each}" for each in sorted(others) if each not in suffixes)
     if not found:
-        raise ValueError(f"{folder} holds no image: put files with one of the suffixes {', '.join(FORMATS)} there")
+        also = f" (of pictures in other formats it holds {left_out})" if left_out else ""
+        raise ValueError(
+            f"{folder} holds no image{also}: put files with one of the suffixes {', '.join(FORMATS)} there"
+        )
+    if left_out:
+        log.warning("%s: pictures in other formats are left out: %s", folder, left_out)
     return sorted(found, key=lambda path: ([_natural(part) for part in path.relative_to(folder).parts], str(path)))
 
 
