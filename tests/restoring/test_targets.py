@@ -66,11 +66,3 @@ def test_a_format_that_is_only_read_needs_a_suffix(tmp_path):
     with pytest.raises(ValueError, match=r"a.heic cannot be written as .heic: add suffix=<one of"):
         targets(tmp_path, str(tmp_path / "out"))
     assert targets(tmp_path, "out", suffix=".png")[tmp_path / "a.heic"].name == "a.png"
-
-
-def test_raw_files_are_not_read_as_their_thumbnails(folder):
-    (folder / "a.DNG").write_bytes((folder / "a.png").read_bytes())
-    with pytest.raises(
-        ValueError, match=r"a.DNG is a camera's raw file, which is not read: develop it to one of \.avif"
-    ):
-        targets(folder / "a.DNG", "out", suffix=".png")

@@ -57,13 +57,9 @@ FORMATS = {
 }
 EXTRAS = dict.fromkeys((".heic", ".heif"), ("heif", "pillow_heif"))
 """Formats that are read, not written, and that an extra brings: its name and its package."""
-RAW = re.compile(
-    r"\.(3fr|arw|cr2|cr3|dng|erf|iiq|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|sr2|srf|srw|x3f)", re.IGNORECASE
-)
-"""Suffixes of what cameras measure, of which programs read a thumbnail at most."""
 OTHERS = re.compile(
     r"\.(apng|dcm|dds|exr|fits|gif|hdr|heic|heif|hif|ico|j2k|jfif|jp2|jpe|jpx|jxl|jxr|mpo|pbm|pcx|pfm|pgm|pnm|ppm|psd"
-    rf"|qoi|sgi|svg|tga|xcf)|{RAW.pattern}",
+    r"|qoi|sgi|svg|tga|xcf|3fr|arw|cr2|cr3|dng|erf|iiq|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|sr2|srf|srw|x3f)",
     re.IGNORECASE,
 )
 """Suffixes of pictures that no folder of images is searched for."""

@@ -24,7 +24,7 @@ def targets(source: Path, output: str, *, suffix: str | None = None, raw: bool =
         raw: whether raw files in a folder are meant too.
 
     Raises:
-        ValueError: if there is no image, a camera's raw file, one that cannot be written under its suffix, a name that
+        ValueError: if there is no image, one that cannot be written under its suffix, a name that
             is too long, or two images of one name, or a file would replace its source.
 
     """
@@ -35,10 +35,6 @@ def targets(source: Path, output: str, *, suffix: str | None = None, raw: bool =
     pattern, folder = "{" in output, Path(output).expanduser()
     if not pattern and folder.exists() and not folder.is_dir():
         raise ValueError(f"output={output} is a file: name a folder")
-    if RAW.fullmatch(source.suffix):
-        raise ValueError(
-            f"input={source} is a camera's raw file, which is not read: develop it to one of {', '.join(FORMATS)}"
-        )
     if source.is_file():
         found, base = [source], source.parent
     else:
