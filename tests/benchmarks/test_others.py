@@ -53,6 +53,7 @@ def test_model_rows(scale):
             sizes=[[8, 8], [9, 12]],
             dense=True,
             baselines=True,
+            training_batch=2,
             device=CPU,
             seconds=0.0,
         )
@@ -62,6 +63,8 @@ def test_model_rows(scale):
         (*size, *model) for size in ((8, 8), (9, 12)) for model in models
     ]
     assert all(row["sparse_over_this"] == rows[0]["ms"] / row["ms"] for row in rows[: len(models)])
+    steps = [row["step_ms"] for row in rows[: len(models)]]
+    assert [row["sparse_step_over_this"] for row in rows[: len(models)]] == [steps[0] / step for step in steps]
     assert rows[0]["us_per_pixel"] == pytest.approx(rows[0]["ms"] * 1e3 / 64)
 
 
@@ -76,6 +79,7 @@ def test_a_wrong_model_is_not_timed(monkeypatch):
                 sizes=[[8, 8]],
                 dense=False,
                 baselines=False,
+                training_batch=0,
                 device=CPU,
                 seconds=0.0,
             )

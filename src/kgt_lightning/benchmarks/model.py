@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kgt_lightning.benchmarks.baselines import DenseWindows, DnCNN
 from kgt_lightning.benchmarks.measure import Row, time_and_memory
@@ -20,6 +20,7 @@ def bench_model(
     sizes: Sequence[Sequence[int]],
     dense: bool,
     baselines: bool,
+    training_batch: int,
     device: torch.device,
     seconds: float,
 ) -> Iterator[Row]:
@@ -27,6 +28,7 @@ def bench_model(
 
     The model as configured is called sparse. Dense is the same with all nodes of a window as neighbours. The baselines
     are a SwinIR of the same width and depths, for columnar models, and a DnCNN, where the image keeps its size.
+    With a ``training_batch`` forward and backward of so many images are measured too; the optimiser's part is left out.
     ``make_backbone`` takes ``attention`` and ``k`` where they are not the configured ones.
 
     Raises:
@@ -48,12 +50,11 @@ def bench_model(
     _check(ours, same_weights(attention="reference"), device)
     for height, width in sizes:
         image = torch.rand(1, ours.backbone.channels, height, width, device=device)
-        sparse_ms = None
+        sparse: Row = {}
         for name, model in models.items():
             run = torch.no_grad()(partial(model, image))
             ms, megabytes, status = time_and_memory(run, device=device, seconds=seconds)
-            sparse_ms = ms if name == "sparse" else sparse_ms
-            yield {
+            row: Row = {
                 "device": device.type,
                 "scale": scale,
                 "height": height,
@@ -64,9 +65,25 @@ def bench_model(
                 "ms": ms,
                 "us_per_pixel": ms * 1e3 / (height * width) if ms else None,
                 "peak_mb": megabytes,
-                "sparse_over_this": sparse_ms / ms if ms and sparse_ms else None,
                 "status": status,
             }
+            if training_batch and status == "ok":
+                step = partial(_step, model, image.expand(training_batch, -1, -1, -1))
+                row["step_ms"], row["step_mb"], row["status"] = time_and_memory(step, device=device, seconds=seconds)
+            sparse = sparse or row
+            row |= {"sparse_over_this": _ratio(sparse["ms"], ms)}
+            if training_batch:
+                row |= {"sparse_step_over_this": _ratio(sparse.get("step_ms"), row.get("step_ms"))}
+            yield row
+
+
+def _step(model: nn.Module, images: Tensor) -> None:
+    model.zero_grad()
+    model(images).abs().mean().backward()
+
+
+def _ratio(ours: float | None, theirs: float | None) -> float | None:
+    return ours / theirs if ours and theirs else None
 
 
 def _baselines(backbone: KGT, scale: int) -> dict[str, nn.Module]:

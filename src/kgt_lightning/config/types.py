@@ -128,6 +128,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "whole_model.sizes": Annotated[list[Annotated[list[Size], Len(2, 2)]], MinLen(1)],
         "whole_model.dense": bool,
         "whole_model.baselines": bool,
+        "whole_model.training_batch": Whole,
         "pipeline.workers": Annotated[list[Whole], MinLen(1)],
         "pipeline.batches": Count,
         "data_root": FilePath | None,
