@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help docs notebooks pictures setup fmt check test test-fast golden schema architecture test-slurm fuzz demo clean
+.PHONY: help docs notebooks pictures setup fmt check test test-fast golden schema architecture test-slurm serve-memory fuzz demo clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -62,6 +62,9 @@ test-slurm: setup  ## Run sweeps on a real SLURM that is started for the tests: 
 	@for each in sbatch slurmctld slurmd munged; do PATH="$$PATH:/usr/sbin:/sbin" command -v $$each > /dev/null || \
 		{ echo "error: there is no $$each: apt-get install --no-install-recommends slurm-wlm munge" >&2; exit 2; }; done
 	$(BIN)/python -m pytest -m slurm tests/slurm
+
+serve-memory: setup  ## Restore 20 megapixels in kgt serve: under 2 GB at its peak, from upload to download (an hour on two cores)
+	SERVE_MEGAPIXELS=20 $(BIN)/python -m pytest tests/test_serve.py -k memory -s --timeout 0
 
 FUZZ_MINUTES ?= 30
 fuzz: setup  ## Look for input that breaks a command for FUZZ_MINUTES=30: configurations, arguments, images, checkpoints

@@ -17,7 +17,7 @@ from kgt_lightning.page.app import Page
 from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.session import Limits
 from kgt_lightning.runs.checkpoint import load_checkpoint
-from kgt_lightning.serve import listen
+from kgt_lightning.serve import address, bound, server_of
 
 FOLDER = Path(__file__).parent / "pictures"
 FLAGS = ("gpu", "quic", "background-networking", "component-update", "sync")
@@ -51,31 +51,31 @@ def take(tab: Tab, address: str, file: Path) -> None:
 
 def main() -> None:
     module = load_checkpoint("denoise").module()
-    page = Page(models={"denoise": partial(Engine, name="denoise", module=module, tile=256, overlap=32)}, limits=LIMITS)
-    server, listening, address = listen(page, 0)
-    serving = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    serving.start()
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        file = noisy_photograph(Path(folder))
+    models = {"denoise": partial(Engine, name="denoise", module=module, tile=256, overlap=32)}
+    with tempfile.TemporaryDirectory() as folder, bound(0) as listening, sync_playwright() as playwright:
+        server = server_of(Page(models=models, limits=LIMITS, folder=Path(folder)), listening)
+        serving = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        serving.start()
+        file, opened = noisy_photograph(Path(folder)), address(listening)
         flags = ["--no-sandbox", "--no-first-run", *(f"--disable-{flag}" for flag in FLAGS)]
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
         desktop = {"width": 1280, "height": 840}
         tab = browser.new_page(viewport=desktop)
-        take(tab, address, file)
+        take(tab, opened, file)
         keep(tab, "serve.webp")
         tab = browser.new_page(viewport={"width": 1280, "height": 1080}, color_scheme="dark")
-        take(tab, address, file)
+        take(tab, opened, file)
         tab.click("#four")
         tab.click("#graph")
         tab.hover("#view", position={"x": 345, "y": 245})
         tab.locator("#panels button").first.wait_for()
         keep(tab, "serve_key_graph.webp")
         tab = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark", device_scale_factor=2)
-        take(tab, address, file)
+        take(tab, opened, file)
         keep(tab, "serve_phone.webp")
         browser.close()
-    server.should_exit = True
-    serving.join()
+        server.should_exit = True
+        serving.join()
 
 
 if __name__ == "__main__":

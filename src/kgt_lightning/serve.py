@@ -4,11 +4,17 @@ python -m kgt_lightning.serve
 """
 
 import logging
+import os
+import shutil
+import signal
 import socket
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from omegaconf import DictConfig
 
@@ -19,6 +25,7 @@ from kgt_lightning.models import NAMES, model_info
 from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.session import Limits
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
+from kgt_lightning.system.files import LOCK, alone_in
 from kgt_lightning.system.hardware import pick_device
 
 if TYPE_CHECKING:
@@ -55,33 +62,66 @@ def engines(config: DictConfig) -> dict[str, Callable[[], Engine]]:
     return found | {info.name: partial(make, info.name, None) for info in infos}
 
 
-def listen(page: "Page", port: int) -> tuple["uvicorn.Server", socket.socket, str]:
-    """Server of the page, the socket that it is to be run with, and the address of the page.
+def bound(port: int) -> socket.socket:
+    """A socket that listens on the port of 127.0.0.1, or with 0 one that is free.
 
     Raises:
         ValueError: if another program has the port.
 
     """
-    import uvicorn
-
     from kgt_lightning.page.guard import HOST
 
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((HOST, port))
+        listening.listen()  # from here on browsers wait, and no other program gets the port
     except (OSError, OverflowError) as error:
         listening.close()
         raise ValueError(f"port={port} cannot be used ({error}): choose another, or 0 for one that is free") from error
-    port = listening.getsockname()[1]
+    return listening
+
+
+def server_of(page: "Page", listening: socket.socket) -> "uvicorn.Server":
+    """Server of the page, to be run with the socket that it listens on."""
+    import uvicorn
+
     settings = uvicorn.Config(
-        page.app(port=port),
+        page.app(port=listening.getsockname()[1]),
         log_level="warning",
         limit_concurrency=256,
         timeout_graceful_shutdown=1,
         server_header=False,
     )
-    return uvicorn.Server(settings), listening, f"http://{HOST}:{port}"
+    return uvicorn.Server(settings)
+
+
+def address(listening: socket.socket) -> str:
+    """Of the page, for browsers."""
+    host, port = listening.getsockname()
+    return f"http://{host}:{port}"
+
+
+@contextmanager
+def folder_of_its_own() -> Iterator[Path]:
+    """A folder that is gone afterwards; what killed processes have left is removed first."""
+    begin = "kgt-serve-"
+    for left in Path(tempfile.gettempdir()).glob(f"{begin}*"):
+        # Another user may have laid it there.
+        with suppress(OSError):
+            if left.lstat().st_uid == os.getuid() and (left / LOCK).is_file():
+                with alone_in(left) as alone:
+                    if alone:
+                        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=begin, ignore_cleanup_errors=True) as folder, alone_in(Path(folder)):
+        yield Path(folder)
+
+
+def end(number: int, _: object) -> NoReturn:
+    """End the command where a signal comes, in one line."""
+    with suppress(OSError):  # of a terminal that is gone
+        print("\nended: pictures that were not downloaded are forgotten", file=sys.stderr)  # noqa: T201
+    raise SystemExit(128 + number)
 
 
 @command("serve")
@@ -90,10 +130,14 @@ def main(config: DictConfig) -> None:
     from kgt_lightning.page.app import Page
 
     tile_starts(1, config.tile, config.overlap)
-    page = Page(models=engines(config), limits=Limits(**config.limits))
-    server, listening, address = listen(page, config.port)
-    log.info("the page is %s - end it with Ctrl+C", address)
-    server.run(sockets=[listening])
+    models = engines(config)
+    with bound(config.port) as listening:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, end)
+        with folder_of_its_own() as folder:
+            page = Page(models=models, limits=Limits(**config.limits), folder=folder)
+            log.info("the page is %s - end it with Ctrl+C", address(listening))
+            server_of(page, listening).run(sockets=[listening])
 
 
 if __name__ == "__main__":

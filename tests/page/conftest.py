@@ -16,7 +16,8 @@ from kgt_lightning.images.files import Picture, write_image
 from kgt_lightning.page.app import Page
 from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.session import Limits
-from kgt_lightning.serve import listen
+from kgt_lightning.serve import address as url
+from kgt_lightning.serve import bound, server_of
 from kgt_lightning.training.module import RestorationModule
 
 LIMITS = Limits(megabytes=4, megapixels=25, pictures=3, pages=4, held_megabytes=800, minutes=10)
@@ -59,11 +60,15 @@ def module(tiny: Callable, tmp_path_factory: pytest.TempPathFactory) -> Restorat
 
 
 @pytest.fixture
-def make_page(module: RestorationModule) -> Callable[..., Page]:
+def make_page(module: RestorationModule, tmp_path: Path) -> Callable[..., Page]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+
     def make(**limits: float) -> Page:
         return Page(
             models={"tiny": lambda: Engine(name="tiny", module=module, tile=64, overlap=16)},
             limits=replace(LIMITS, **limits),
+            folder=folder,
         )
 
     return make
@@ -101,9 +106,10 @@ def photo_file(photo: Tensor, tmp_path: Path) -> Path:
 @pytest.fixture
 def address(make_page: Callable[..., Page]) -> Iterator[str]:
     """Of a page that a browser can open."""
-    server, listening, opened = listen(make_page(megabytes=40), 0)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield opened
-    server.should_exit = True
-    thread.join()
+    with bound(0) as listening:
+        server = server_of(make_page(megabytes=40), listening)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield url(listening)
+        server.should_exit = True
+        thread.join()

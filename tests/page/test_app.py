@@ -10,11 +10,14 @@ import anyio
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from kgt_lightning.images.files import Picture, read_image, write_image
+from kgt_lightning.images.files import Picture, read_image, read_raster, write_image
+from kgt_lightning.page.photo import read_photo, suffixes
+from kgt_lightning.restoring.files import read_and_restore, restore_raster
+from kgt_lightning.restoring.mixing import Mixing
 from kgt_lightning.restoring.picture import restore
 
 SOCKET = "ws://127.0.0.1:8765/session"
@@ -33,7 +36,7 @@ def test_a_picture_is_restored_tile_by_tile_and_kept(visitor, photo_file, module
     assert tiles[-1]["left_seconds"] == 0
 
     kept = visitor.ask("GET", f"pictures/{told['number']}/download")
-    assert kept.headers["content-disposition"] == 'attachment; filename="cat-restored.png"'
+    assert kept.headers["content-disposition"] == "attachment; filename*=utf-8''cat-restored.png"
     (tmp_path / "kept.png").write_bytes(kept.content)
     expected = restore(module, read_image(photo_file).pixels, tile=64, overlap=16).clamp(0, 1)
     assert (read_image(tmp_path / "kept.png").pixels - expected).abs().max() < 1 / 255
@@ -106,16 +109,115 @@ def test_a_closed_page_leaves_nothing(client, visit, photo_file, tmp_path, monke
     assert gone.status_code == 404
 
 
-def test_files_lie_in_a_folder_that_is_deleted(make_page, visit, photo_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    address = "http://127.0.0.1:8765"
-    with TestClient(make_page().app(port=8765), base_url=address, headers={"origin": address}) as client:
-        with visit(client) as visitor:
-            visitor.add(photo_file)
-            assert len(list(tmp_path.rglob("kgt-serve-*/*/1.png"))) == 1
-        assert client.get("/").status_code == 200
-        assert list(tmp_path.rglob("kgt-serve-*/*/*")) == []
-    assert list(tmp_path.glob("kgt-serve-*")) == []
+def test_a_file_lies_on_the_disk_only_while_it_is_read(visitor, photo_file, tmp_path, monkeypatch):
+    seen = []
+
+    def read(file, **options):
+        seen.append(file)
+        return read_photo(file, **options)
+
+    monkeypatch.setattr("kgt_lightning.page.app.read_photo", read)
+    number = visitor.add(photo_file)["number"]
+    visitor.ask("POST", f"pictures/{number}/restore", params={"model": "tiny"})
+    visitor.hear("finished")
+    assert visitor.ask("GET", f"pictures/{number}/download").status_code == 200
+    visitor.ask("PUT", "pictures", params={"name": "a.png"}, content=b"broken")
+    assert [file.parent for file in seen] == [tmp_path / "served"] * 2
+    assert list((tmp_path / "served").iterdir()) == []
+
+
+DISPLAY_P3 = {"rXYZ": (0.5151, 0.2412, -0.0011), "gXYZ": (0.292, 0.6922, 0.0419), "bXYZ": (0.1571, 0.0666, 0.7841)}
+
+
+def display_p3() -> bytes:
+    """An ICC profile (version 2.1) of Display P3's primaries, adapted to D50, with gamma 2.2."""
+    tags = {"desc": b"desc" + struct.pack(">4xI", 11) + b"Display P3\0" + bytes(78), "cprt": b"text\0\0\0\0none\0"}
+    for name, values in {"wtpt": (0.9642, 1, 0.8249), **DISPLAY_P3}.items():
+        tags[name] = b"XYZ " + struct.pack(">4x3i", *(round(value * 65536) for value in values))
+    tags |= dict.fromkeys(("rTRC", "gTRC", "bTRC"), b"curv" + struct.pack(">4xIH", 1, round(2.2 * 256)))
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += name.encode() + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    head = struct.pack(">I4xI4s4s4s12x4s28x3i48x", 132 + 12 * len(tags) + len(body), 0x02100000, b"mntr", b"RGB ",
+                       b"XYZ ", b"acsp", 63190, 65536, 54061)  # fmt: skip
+    return head + table + body
+
+
+def test_a_download_tells_all_that_the_photograph_told(visitor, photo, tmp_path):
+    """As a telephone writes it: lying on its side, with its place, in Display P3."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8825).update({1: "N", 2: (47.0, 22.0, 12.0)})
+    lying = Image.fromarray((photo[0, :, 100:180, 100:200].permute(1, 2, 0) * 255).byte().numpy())
+    profile, xmp = display_p3(), b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>by hand</x:xmpmeta>"
+    assert ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).strip() == "Display P3"
+    lying.save(tmp_path / "a.jpg", exif=exif, icc_profile=profile, xmp=xmp)
+    told = visitor.add(tmp_path / "a.jpg")
+    assert (told["width"], told["height"]) == (80, 100), "upright"
+    visitor.ask("POST", f"pictures/{told['number']}/restore", params={"model": "tiny"})
+    visitor.hear("finished")
+    kept = visitor.ask("GET", f"pictures/{told['number']}/download")
+    with Image.open(io.BytesIO(kept.content)) as image:
+        assert (image.format, image.size) == ("JPEG", (80, 100))
+        assert image.info["icc_profile"] == profile
+        assert image.info["xmp"] == xmp
+        assert 0x0112 not in image.getexif()
+        assert [float(part) for part in image.getexif().get_ifd(0x8825)[2]] == [47, 22, 12]
+
+
+def test_a_download_keeps_sixteen_bits_and_alpha(visitor, photo, tmp_path):
+    pixels, alpha = photo[0, :, 100:180, 100:200], photo[0, :1, :80, :100]
+    write_image(tmp_path / "a.png", Picture(pixels=pixels, alpha=alpha, bits=16))
+    number = visitor.add(tmp_path / "a.png")["number"]
+    visitor.ask("POST", f"pictures/{number}/restore", params={"model": "tiny"})
+    visitor.hear("finished")
+    for strength, equal in ((0, True), (100, False)):
+        kept = visitor.ask("GET", f"pictures/{number}/download", params={"strength": strength})
+        (tmp_path / "kept.png").write_bytes(kept.content)
+        before, after = read_raster(tmp_path / "a.png").array, read_raster(tmp_path / "kept.png").array
+        assert np.array_equal(before[..., 3], after[..., 3])
+        assert after.dtype == np.uint16 and np.array_equal(before, after) == equal
+
+
+def test_texture_is_that_of_kgt_restore(visitor, module, photo, tmp_path):
+    """Its noise does not come back, as it would if the page did not estimate it."""
+    torch.manual_seed(0)
+    noisy = photo[0, :, 100:228, 100:228] + torch.randn(3, 128, 128) * 25 / 255
+    write_image(tmp_path / "a.png", Picture(pixels=noisy.clamp(0, 1)))
+    number = visitor.add(tmp_path / "a.png")["number"]
+    visitor.ask("POST", f"pictures/{number}/restore", params={"model": "tiny"})
+    visitor.hear("finished")
+    kept = visitor.ask("GET", f"pictures/{number}/download", params={"texture": 100})
+    (tmp_path / "kept.png").write_bytes(kept.content)
+    place = {"top": 0, "left": 0, "height": 128, "width": 128}
+    shown = visitor.ask("GET", f"pictures/{number}/layer/texture", params=place)
+    options = {"tile": 64, "overlap": 16, "progress": lambda *_: None}
+    expected = read_and_restore(module, tmp_path / "a.png", mixing=Mixing(texture=1), **options)[0].array
+    noise_too = restore_raster(module, read_raster(tmp_path / "a.png"), mixing=Mixing(texture=1), **options).array
+    for array in (read_raster(tmp_path / "kept.png").array, np.asarray(Image.open(io.BytesIO(shown.content)))):
+        away = [np.abs(array.astype(float) - other).mean() for other in (expected, noise_too)]
+        assert away[0] < 1 < away[1]
+
+
+def test_photographs_of_an_extra_are_taken_where_it_is_installed(visitor, photo, tmp_path, monkeypatch):
+    heif = pytest.importorskip("pillow_heif")
+    assert {".heic", ".avif", ".jpg"} < set(visitor.hello["suffixes"])
+    image = Image.fromarray((photo[0, :, :64, :96].permute(1, 2, 0) * 255).byte().numpy())
+    heif.from_pillow(image).save(tmp_path / "a.heic")
+    told = visitor.add(tmp_path / "a.heic", name="a.HEIC")
+    assert (told["width"], told["height"]) == (96, 64)
+    visitor.ask("POST", f"pictures/{told['number']}/restore", params={"model": "tiny"})
+    visitor.hear("finished")
+    kept = visitor.ask("GET", f"pictures/{told['number']}/download")
+    assert kept.headers["content-disposition"].endswith("a-restored.png"), "HEIC is read, not written"
+    assert Image.open(io.BytesIO(kept.content)).size == (96, 64)
+
+    monkeypatch.setattr("kgt_lightning.config.extras.find_spec", lambda package: None)
+    assert ".heic" not in suffixes() and ".avif" in suffixes()
+    refused = visitor.ask("PUT", "pictures", params={"name": "a.heic"}, content=b"x")
+    assert refused.status_code == 400
+    assert "pip install 'kgt-lightning[heif]'" in refused.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +249,7 @@ def test_the_browser_loads_nothing_from_elsewhere(client):
     answer = client.get("/")
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
-    for name in ("style.css", "page.js", "viewer.js", "graph.js", "server.js"):
+    for name in ("style.css", "page.js", "models.js", "viewer.js", "graph.js", "server.js"):
         file = client.get(f"/static/{name}")
         assert file.status_code == 200
         assert "://" not in file.text.replace("ws://${location.host}", "")

@@ -55,7 +55,7 @@ def decode(path: Path) -> Raster:
     if path.suffix.lower() in RAW:
         raise ValueError("it is a raw file, the mosaic of a sensor: kgt restore task=demosaic makes a picture of it")
     # Pillow 13 garbles upright what it maps into memory (uncompressed gray TIFF); a file object is never mapped
-    with _opened(path) as file:
+    with opened(path) as file:
         start = file.read(25)
         if start.startswith(_TIFF_STARTS) and (found := _by_tifffile(path)) is not None:
             array, profile, orientation = found
@@ -89,7 +89,7 @@ def decode(path: Path) -> Raster:
 
 def header(path: Path) -> Header:
     """What is known of the upright image without decoding it."""
-    with _opened(path) as file:
+    with opened(path) as file:
         start = file.read(25)
         if start.startswith(_TIFF_STARTS):
             with tifffile.TiffFile(path) as tiff:
@@ -140,7 +140,7 @@ def encode(raster: Raster, *, form: Format) -> bytes:
     return buffer.getvalue()
 
 
-def _opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BinaryIO:
     """The file; Pillow learns the formats of an extra first."""
     if extra := EXTRAS.get(path.suffix.lower()):
         require(f"reading {path.suffix.lower()}", *extra)

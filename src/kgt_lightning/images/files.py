@@ -59,8 +59,7 @@ def read_image(path: str | Path, *, channels: Literal[1, 3] | None = None) -> Pi
     raster = read_raster(path)
     array, profile = raster.array, raster.profile
     levels = 1 if array.dtype == np.float32 else np.iinfo(array.dtype).max
-    if levels == 1 and not 0 <= array.min() <= array.max() <= 1:
-        raise ValueError(f"{path} holds values from {array.min():g} to {array.max():g}: scale them to 0..1")
+    check_unit_range(path, raster)
     planes = torch.from_numpy(array.transpose(2, 0, 1).astype(np.float32, order="C")).div_(levels)
     colours = 3 if planes.shape[0] >= 3 else 1
     picture = Picture(
@@ -86,6 +85,18 @@ def read_raster(path: str | Path) -> Raster:
 
     """
     return _open(path, decode)
+
+
+def check_unit_range(path: str | Path, raster: Raster) -> None:
+    """See to it that floating-point values lie in 0..1.
+
+    Raises:
+        ValueError: if one does not.
+
+    """
+    array = raster.array
+    if array.dtype == np.float32 and not 0 <= array.min() <= array.max() <= 1:
+        raise ValueError(f"{path} holds values from {array.min():g} to {array.max():g}: scale them to 0..1")
 
 
 def read_header(path: str | Path) -> Header:

@@ -26,6 +26,11 @@ class Raster(NamedTuple):
         return self.array.itemsize * 8
 
 
+def colours(raster: Raster) -> np.ndarray:
+    """Samples [H, W, C] of a raster without alpha, C = 1 or 3; a view."""
+    return raster.array[..., : 3 if raster.array.shape[-1] >= 3 else 1]
+
+
 class Header(NamedTuple):
     """What is known of an image without decoding it."""
 

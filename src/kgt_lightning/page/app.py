@@ -3,28 +3,29 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from kgt_lightning.images.raster import Raster, colours
 from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.guard import Guard
-from kgt_lightning.page.photo import Photo, TooMuch, check_size, plain_name, read_pixels
+from kgt_lightning.page.photo import Photo, TooMuch, check_size, plain_name, read_photo, suffixes
+from kgt_lightning.page.requests import answered, mixing, point, receive, whole
 from kgt_lightning.page.session import Limits, Session, Sessions
 from kgt_lightning.page.views import cost, download, layer, neighbours, scores
 from kgt_lightning.page.worker import Job, Worker
-from kgt_lightning.restoring.mixing import Mixing
 
 STATIC = Path(__file__).parent / "static"
-
-Answer = Callable[[Request], Awaitable[Response]]
 
 
 class Page:
@@ -33,11 +34,13 @@ class Page:
     Args:
         models: their names, the first is chosen at first, and what makes the engine of each when it is needed.
         limits: of what pages may ask for.
+        folder: for files while they are read; nothing else is ever written.
 
     """
 
-    def __init__(self, *, models: Mapping[str, Callable[[], Engine]], limits: Limits) -> None:
+    def __init__(self, *, models: Mapping[str, Callable[[], Engine]], limits: Limits, folder: Path) -> None:
         self.limits = limits
+        self._folder = folder
         self.worker = Worker()
         self.sessions = Sessions(limits=limits, on_close=self.worker.cancel)
         self._engines = {name: functools.cache(make) for name, make in models.items()}
@@ -82,7 +85,8 @@ class Page:
             return
         try:
             limits = {name: getattr(self.limits, name) for name in ("megabytes", "megapixels", "pictures")}
-            await socket.send_json({"event": "hello", "key": session.key, "models": [*self._engines], "limits": limits})
+            facts = {"key": session.key, "models": [*self._engines], "limits": limits, "suffixes": suffixes()}
+            await socket.send_json({"event": "hello", **facts})
             teller = asyncio.create_task(self._tell(socket, session))
             try:
                 # The page says nothing here; this waits until it is closed.
@@ -124,36 +128,24 @@ class Page:
     async def add(self, request: Request) -> Response:
         """Take a picture in."""
         session = self.sessions.get(request.path_params["key"])
-        name = plain_name(request.query_params.get("name", ""))
         self.sessions.make_room(session, 0)
         session.coming += 1
         try:
-            session.numbers += 1
-            number = session.numbers
-            file = session.folder / f"{number}{Path(name).suffix}"
-            await self._receive(request, file)
-            async with self._large:
-                pixels, profile = await run_in_threadpool(
-                    read_pixels, file, name=name, megapixels=self.limits.megapixels
-                )
+            name, raster = await self._taken(request)
         finally:
             session.coming -= 1
-        self.sessions.make_room(session, pixels.nbytes / 1e6)
-        photo = Photo(number=number, name=name, file=file, pixels=pixels, profile=profile)
+        self.sessions.make_room(session, raster.array.nbytes / 1e6)
+        session.numbers += 1
+        number = session.numbers
+        photo = Photo(number=number, name=name, raster=raster)
         session.photos[number] = photo
         return JSONResponse(photo.describe(), status_code=201)
 
     async def add_clean(self, request: Request) -> Response:
         """Take the clean picture in that a restored one is compared with."""
-        session, photo = self._photo(request)
-        name = plain_name(request.query_params.get("name", ""))
-        file = session.folder / f"{photo.number}-clean{Path(name).suffix}"
-        try:
-            await self._receive(request, file)
-            async with self._large:
-                clean, _ = await run_in_threadpool(read_pixels, file, name=name, megapixels=self.limits.megapixels)
-        finally:
-            file.unlink(missing_ok=True)
+        _, photo = self._photo(request)
+        name, raster = await self._taken(request)
+        clean = colours(raster)
         scale = photo.result.engine.scale if photo.result else 1
         size = tuple(side * scale for side in photo.pixels.shape[:2])
         if clean.shape[:2] != size:
@@ -165,40 +157,23 @@ class Page:
         photo.clean = clean
         return JSONResponse({"number": photo.number}, status_code=201)
 
-    async def _receive(self, request: Request, file: Path) -> None:
-        """Write what is sent into a file.
-
-        Raises:
-            TooMuch: if it is more than a file may have, before it is read where its length is said.
-
-        """
-        most = self.limits.megabytes * 1e6
-        said = request.headers.get("content-length", "0")
-        count = int(said) if said.isdecimal() else 0
+    async def _taken(self, request: Request) -> tuple[str, Raster]:
+        """Name and content of the picture that is sent; its file is gone as soon as it is read."""
+        name = plain_name(request.query_params.get("name", ""))
+        file = self._folder / f"{secrets.token_hex(8)}{Path(name).suffix}"
+        megapixels = self.limits.megapixels
         try:
-            with file.open("wb") as opened:
-                if count <= most:
-                    count = 0
-                    async for part in request.stream():
-                        count += len(part)
-                        if count > most:
-                            break
-                        opened.write(part)
-            if count > most:
-                raise TooMuch(
-                    f"the file has {count / 1e6:.0f} MB or more, at most {self.limits.megabytes:g} are taken:"
-                    " start kgt serve with a larger limits.megabytes"
-                )
-        except BaseException:
+            await receive(request, file, megabytes=self.limits.megabytes)
+            async with self._large:
+                return name, await run_in_threadpool(read_photo, file, name=name, megapixels=megapixels)
+        finally:
             file.unlink(missing_ok=True)
-            raise
 
     async def remove(self, request: Request) -> Response:
         """Forget a picture."""
         session, photo = self._photo(request)
         self.worker.cancel(session, photo)
         del session.photos[photo.number]
-        photo.file.unlink(missing_ok=True)
         return Response(status_code=204)
 
     async def restore(self, request: Request) -> Response:
@@ -206,9 +181,9 @@ class Page:
         session, photo = self._photo(request)
         engine = await self._engine(request.query_params.get("model", ""))
         k = engine.checked_k(whole(request, "k"))
-        height, width, channels = photo.pixels.shape
-        check_size(height * engine.scale, width * engine.scale, megapixels=self.limits.megapixels)
-        self.sessions.check_held(height * width * engine.scale**2 * channels * 2 / 1e6)
+        height, width, channels = engine.result_shape(photo.pixels)
+        check_size(height, width, megapixels=self.limits.megapixels)
+        self.sessions.check_held(height * width * channels * 2 / 1e6)
         self.worker.put(Job(session=session, photo=photo, engine=engine, k=k))
         return Response(status_code=202)
 
@@ -248,55 +223,6 @@ class Page:
         """The restored picture as a file, with what the dropped file says beside its pixels."""
         _, photo = self._photo(request)
         async with self._large:
-            file = await run_in_threadpool(download, photo, mixing(request))
-        name = f"{Path(photo.name).stem}-restored{file.suffix}"
-        return FileResponse(file, filename=name, content_disposition_type="attachment")
-
-
-def answered(answer: Answer) -> Answer:
-    """The same with errors as JSON: 404 for what is not there, 413 for too much, 400 for what cannot be."""
-
-    async def answer_or_say_why(request: Request) -> Response:
-        try:
-            return await answer(request)
-        except LookupError as error:
-            status, reason = 404, error.args[0]
-        except TooMuch as error:
-            status, reason = 413, str(error)
-        except ValueError as error:
-            status, reason = 400, str(error)
-        except ClientDisconnect:
-            status, reason = 400, "the connection ended before the file did"
-        return JSONResponse({"error": reason}, status_code=status)
-
-    return answer_or_say_why
-
-
-def whole(request: Request, key: str) -> int | None:
-    """Whole number that the address holds; None if it holds none of this name.
-
-    Raises:
-        ValueError: if it is none.
-
-    """
-    text = request.query_params.get(key)
-    if text is None or (text.isascii() and text.isdecimal() and len(text) < 8):
-        return None if text is None else int(text)
-    raise ValueError(f"{key}={text[:20]} must be a whole number from 0 on")
-
-
-def point(request: Request, photo: Photo) -> tuple[int, int]:
-    """Column and row of the pixel that the address names, within the picture."""
-    height, width = photo.pixels.shape[:2]
-    return min(whole(request, "x") or 0, width - 1), min(whole(request, "y") or 0, height - 1)
-
-
-def mixing(request: Request) -> Mixing:
-    """Strength and texture that the address names, in percent.
-
-    Raises:
-        ValueError: if one does not lie in 0..100.
-
-    """
-    percent = {"strength": whole(request, "strength"), "texture": whole(request, "texture")}
-    return Mixing(**{name: value / 100 for name, value in percent.items() if value is not None})
+            name, content = await run_in_threadpool(download, photo, mixing(request))
+        headers = {"content-disposition": f"attachment; filename*=utf-8''{quote(name)}"}
+        return Response(content, headers=headers, media_type="application/octet-stream")

@@ -70,6 +70,11 @@ class Engine:
         """What the page has to know."""
         return {"name": self.name, "k": self.k, "most_k": self.most_k, "scale": self.scale}
 
+    def result_shape(self, pixels: Pixels) -> tuple[int, int, int]:
+        """Height, width and channels of what is restored of a picture."""
+        height, width, channels = pixels.shape
+        return height * self.scale, width * self.scale, max(channels, self.least_channels)
+
     def checked_k(self, k: int | None) -> int | None:
         """The k that is meant; None where the model has none.
 

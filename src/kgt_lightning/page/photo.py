@@ -1,18 +1,23 @@
-"""A picture that a page holds: its file in a folder that goes with the page, and its pixels in memory."""
+"""A picture that a page holds in memory: what its file told, and what was restored of it."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
-from kgt_lightning.images.files import read_image, read_shape
-from kgt_lightning.images.formats import FORMATS
+from kgt_lightning.config.extras import missing, require
+from kgt_lightning.images.codecs import opened
+from kgt_lightning.images.files import check_unit_range, read_raster, read_shape
+from kgt_lightning.images.formats import EXTRAS, FORMATS
+from kgt_lightning.images.raster import Raster, colours
 from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.pixels import Pixels, to_pixels
+from kgt_lightning.restoring.noise import noise_level
 
 _PILLOW_FORMATS = sorted({form.name for form in FORMATS.values()})
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -46,20 +51,28 @@ class Photo:
     number: int
     name: str
     """Of the file, without folders."""
-    file: Path
-    pixels: Pixels
-    """uint16 [H, W, C], C = 1 or 3; white is 65535."""
-    profile: bytes | None
+    raster: Raster
+    """What the file held."""
     clean: Pixels | None = None
     """The same picture without what is to be restored, as large as the restored one."""
     result: Result | None = None
     """What was restored last."""
 
     @property
+    def pixels(self) -> Pixels:
+        """Samples [H, W, C] without alpha, C = 1 or 3."""
+        return colours(self.raster)
+
+    @cached_property
+    def noise(self) -> float:
+        """Standard deviation of the noise in the brightness, in [0, 1]."""
+        return noise_level(self.pixels)
+
+    @property
     def held(self) -> int:
         """Bytes in memory."""
         others = [self.clean, self.result.pixels if self.result else None]
-        return self.pixels.nbytes + sum(pixels.nbytes for pixels in others if pixels is not None)
+        return self.raster.array.nbytes + sum(pixels.nbytes for pixels in others if pixels is not None)
 
     def describe(self) -> Mapping[str, Any]:
         """What the page shows before anything is restored."""
@@ -67,25 +80,32 @@ class Photo:
         return {"number": self.number, "name": self.name, "width": width, "height": height, "channels": channels}
 
 
+def suffixes() -> list[str]:
+    """Of the files that can be read here, those of installed extras too."""
+    return [*FORMATS, *(suffix for suffix, extra in EXTRAS.items() if missing(suffix, *extra) is None)]
+
+
 def plain_name(name: str) -> str:
     """File name without folders and characters that mean something to a shell or a header.
 
     Raises:
-        ValueError: if its suffix is none of a known image format.
+        ValueError: if its suffix is none of a known image format, or of one whose extra is not installed.
 
     """
     last = re.split(r"[/\\]", name)[-1]
     stem, dot, suffix = last.rpartition(".")
-    if f".{suffix.lower()}" not in FORMATS:
+    if extra := EXTRAS.get(f".{suffix.lower()}"):
+        require(f"reading .{suffix.lower()}", *extra)
+    elif f".{suffix.lower()}" not in FORMATS:
         raise ValueError(
-            f"{last[:80] or 'a file without a name'} is no image of a known kind: use {', '.join(FORMATS)}"
+            f"{last[:80] or 'a file without a name'} is no image of a known kind: use {', '.join(suffixes())}"
         )
     stem = re.sub(r"[^\w .()+-]", "_", stem).strip(". ")[:100]
     return f"{stem or 'picture'}{dot}{suffix.lower()}"
 
 
-def read_pixels(file: Path, *, name: str, megapixels: float) -> tuple[Pixels, bytes | None]:
-    """Pixels uint16 [H, W, C] of the upright picture in the file, and the ICC profile they refer to.
+def read_photo(file: Path, *, name: str, megapixels: float) -> Raster:
+    """What the file holds, upright.
 
     Raises:
         TooMuch: if it has more pixels; they are not decoded then.
@@ -95,15 +115,17 @@ def read_pixels(file: Path, *, name: str, megapixels: float) -> tuple[Pixels, by
     try:
         if file.stat().st_size == 0:
             raise ValueError(f"{name} is empty")
-        with file.open("rb") as opened:
-            if not opened.read(4).startswith(_TIFF_STARTS):
+        with opened(file) as stream:
+            if not stream.read(4).startswith(_TIFF_STARTS):
                 # Pillow would start other programs for some formats, whatever the file is called.
-                opened.seek(0)
-                image = Image.open(opened, formats=_PILLOW_FORMATS)
+                stream.seek(0)
+                formats = ["HEIF"] if file.suffix in EXTRAS else _PILLOW_FORMATS
+                image = Image.open(stream, formats=formats)
                 check_size(image.height, image.width, megapixels=megapixels)  # before anything can decode it
         _, height, width = read_shape(file)
         check_size(height, width, megapixels=megapixels)
-        picture = read_image(file)
+        raster = read_raster(file)
+        check_unit_range(file, raster)
     except TooMuch as error:
         raise TooMuch(f"{name}: {error}") from None
     except Image.DecompressionBombError as error:
@@ -112,7 +134,7 @@ def read_pixels(file: Path, *, name: str, megapixels: float) -> tuple[Pixels, by
         raise ValueError(f"{name} cannot be read as an image: it is damaged, or of another kind") from error
     except ValueError as error:
         raise ValueError(str(error).replace(str(file), name)) from error
-    return to_pixels(picture.pixels), picture.profile
+    return raster
 
 
 def check_size(height: int, width: int, *, megapixels: float) -> None:

@@ -1,13 +1,10 @@
-"""What open pages hold: their pictures, in memory and in a folder that is deleted with the page."""
+"""What open pages hold: their pictures, in memory."""
 
 import asyncio
 import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from kgt_lightning.page.photo import Photo, TooMuch
@@ -33,7 +30,6 @@ class Session:
 
     key: str
     """Not to be guessed: who knows it is the page."""
-    folder: Path
     loop: asyncio.AbstractEventLoop
     events: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     """For the page, in their order."""
@@ -63,13 +59,12 @@ class Session:
 
 
 class Sessions:
-    """All open pages. Their folders lie in one, which is deleted when the server ends."""
+    """All open pages."""
 
     def __init__(self, *, limits: Limits, on_close: Callable[[Session], None]) -> None:
         self.limits = limits
         self._on_close = on_close
         self._open: dict[str, Session] = {}
-        self._folder = Path(tempfile.mkdtemp(prefix="kgt-serve-"))
 
     def __len__(self) -> int:
         return len(self._open)
@@ -84,8 +79,7 @@ class Sessions:
         if len(self) >= self.limits.pages:
             raise TooMuch(f"{len(self)} pages are open, which is the limit: close one, then reload this one")
         key = secrets.token_urlsafe(24)
-        folder = Path(tempfile.mkdtemp(dir=self._folder))
-        session = Session(key=key, folder=folder, loop=asyncio.get_running_loop())
+        session = Session(key=key, loop=asyncio.get_running_loop())
         self._open[key] = session
         return session
 
@@ -103,18 +97,16 @@ class Sessions:
         return session
 
     def close(self, session: Session) -> None:
-        """Forget the page, its pictures and their files."""
+        """Forget the page and its pictures."""
         session.closed = True
         self._open.pop(session.key, None)
         self._on_close(session)
         session.photos.clear()
-        shutil.rmtree(session.folder, ignore_errors=True)
 
     def close_all(self) -> None:
         """Forget every page."""
         for session in list(self._open.values()):
             self.close(session)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def is_idle(self, session: Session) -> bool:
         """Whether nobody used the page for as long as is allowed."""

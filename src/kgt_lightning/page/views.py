@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from kgt_lightning.images.files import read_image, write_image
+from kgt_lightning.images.files import encoded, to_samples
+from kgt_lightning.images.formats import FORMATS
 from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.photo import Photo, Result
 from kgt_lightning.page.pixels import to_image, to_pixels, to_png
+from kgt_lightning.restoring.files import with_image
 from kgt_lightning.restoring.mixing import AS_RESTORED, Mixing
 
 MOST_PIXELS = 2048**2
@@ -45,7 +47,7 @@ def layer(photo: Photo, name: str, top: int, left: int, height: int, width: int)
         part = to_pixels(_mixed(photo, Mixing(texture=1), top, left, height, width))
     else:
         part = pixels[top : top + height, left : left + width]
-    return to_png(part, profile=photo.profile)
+    return to_png(part, profile=photo.raster.profile)
 
 
 def neighbours(photo: Photo, engine: Engine, x: int, y: int, k: int | None) -> Mapping[str, Any]:
@@ -70,7 +72,7 @@ def cost(photo: Photo, engine: Engine, x: int, y: int, k: int | None) -> Mapping
     if k is None:
         raise ValueError(f"{engine.name} has no Key-Graph: k changes nothing")
     found = engine.cost(photo.pixels, x=x, y=y, k=k)
-    png = to_png(to_pixels(found.restored), profile=photo.profile)
+    png = to_png(to_pixels(found.restored), profile=photo.raster.profile)
     return {
         "k": k,
         "seconds": round(found.seconds, 3),
@@ -102,30 +104,36 @@ def scores(photo: Photo, mixing: Mixing) -> Mapping[str, Any]:
     return {name: _psnr(total / pixels[..., 0].size) for name, total in sums.items()}
 
 
-def download(photo: Photo, mixing: Mixing) -> Path:
-    """File of the restored picture, beside the one that was dropped.
+def download(photo: Photo, mixing: Mixing) -> tuple[str, bytes]:
+    """Name and content of a file of the restored picture with all that the dropped one told.
+
+    It has the format of the dropped file, or else the first of PNG and TIFF that can hold the result.
 
     Raises:
         LookupError: if it is not restored as a whole.
-        ValueError: if its format cannot hold the result.
 
     """
     result = _result(photo)
     if not result.complete:
         raise LookupError("this picture is not restored as a whole: wait, or restore it anew")
-    picture = read_image(photo.file)
-    height, width, channels = result.pixels.shape
-    pixels = torch.empty(channels, height, width)
+    array = np.empty(result.pixels.shape, photo.raster.array.dtype)
     for top, part in _bands(photo, mixing):
-        pixels[:, top : top + part.shape[1]] = part
-    alpha, scale = picture.alpha, result.engine.scale
-    if alpha is not None and scale > 1:
-        alpha = torch.nn.functional.interpolate(alpha[None], scale_factor=scale, mode="bilinear")[0]
-    # A profile for gray says nothing about colours.
-    profile = picture.profile if channels == len(picture.pixels) else None
-    file = photo.file.with_stem(f"{photo.file.stem}-restored")
-    write_image(file, replace(picture, pixels=pixels, alpha=alpha, profile=profile))
-    return file
+        array[top : top + part.shape[1]] = to_samples(part, bits=photo.raster.bits)
+    alpha, scale = photo.raster.array[..., photo.pixels.shape[-1] :], result.engine.scale
+    if alpha.size and scale > 1:
+        enlarged = F.interpolate(to_image(alpha)[None], scale_factor=scale, mode="bilinear")[0]
+        alpha = to_samples(enlarged, bits=photo.raster.bits)
+    raster = with_image(photo.raster, array, alpha)
+    height, width = array.shape[:2]
+    named = Path(photo.name)
+    suffix = next(
+        suffix
+        for suffix in (named.suffix, ".png", ".tif")
+        if suffix in FORMATS
+        and FORMATS[suffix].refusal(height=height, width=width, bits=raster.bits, alpha=alpha.size > 0) is None
+    )
+    file = Path(f"{named.stem}-restored{suffix}")
+    return file.name, encoded(file, raster)
 
 
 def _bands(photo: Photo, mixing: Mixing) -> Iterator[tuple[int, Tensor]]:
@@ -147,6 +155,7 @@ def _mixed(photo: Photo, mixing: Mixing, top: int, left: int, height: int, width
     last = [-(-end // scale) + _MARGIN for end in (top + height, left + width)]
     before = to_image(photo.pixels[first[0] : last[0], first[1] : last[1]])
     restored = to_image(result.pixels[first[0] * scale : last[0] * scale, first[1] * scale : last[1] * scale])
+    mixing = replace(mixing, noise=photo.noise)
     mixed = mixing(result.engine.module.baseline(before[None]), restored[None])[0].clamp_(0, 1)
     return mixed[:, top - first[0] * scale :, left - first[1] * scale :][:, :height, :width]
 

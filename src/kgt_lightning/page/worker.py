@@ -93,9 +93,7 @@ class Worker:
         if job.cancelled.is_set():
             raise Cancelled
         photo, engine = job.photo, job.engine
-        height, width = (side * engine.scale for side in photo.pixels.shape[:2])
-        channels = max(photo.pixels.shape[2], engine.least_channels)
-        result = Result(engine=engine, k=job.k, pixels=np.zeros((height, width, channels), dtype=np.uint16))
+        result = Result(engine=engine, k=job.k, pixels=np.zeros(engine.result_shape(photo.pixels), dtype=np.uint16))
         self._tell(job, "started", scale=engine.scale, model=engine.name, k=job.k)
         photo.result = result
         started = time.perf_counter()

@@ -12,7 +12,7 @@ import torch
 from kgt_lightning.degradations.bayer import BayerMosaic, Pattern
 from kgt_lightning.degradations.noise import GaussianNoise
 from kgt_lightning.images.files import is_raw, read_mosaic, read_raster, to_samples
-from kgt_lightning.images.raster import Raster
+from kgt_lightning.images.raster import Raster, colours
 from kgt_lightning.images.raw import developed
 from kgt_lightning.restoring.mixing import Mixing
 from kgt_lightning.restoring.noise import OF_COLOURS, noise_level
@@ -35,17 +35,19 @@ def restore_raster(
         ValueError: if the model does not take such an image, or computes values that are not finite.
 
     """
-    channels = raster.array.shape[-1]
-    colours = 3 if channels >= 3 else 1
-    image, alpha = raster.array[..., :colours], raster.array[..., colours:]
+    image = colours(raster)
+    alpha = raster.array[..., image.shape[-1] :]
     restored = _restored(module, image, tile=tile, overlap=overlap, mixing=mixing, progress=progress)
     if alpha.size and module.network.scale > 1:
         alpha = _restored(module, alpha, tile=tile, overlap=overlap, mixing=mixing, progress=progress)[..., :1]
+    return with_image(raster, restored, alpha)
+
+
+def with_image(raster: Raster, image: np.ndarray, alpha: np.ndarray) -> Raster:
+    """What a raster tells, of another image [H, W, C] and alpha [H, W, 0 or 1]."""
     # A profile for gray says nothing about colours.
-    profile = raster.profile if restored.shape[-1] == colours else None
-    if alpha.size:
-        restored = np.concatenate([restored, alpha], -1)
-    return raster._replace(array=restored, profile=profile)
+    profile = raster.profile if image.shape[-1] == colours(raster).shape[-1] else None
+    return raster._replace(array=np.concatenate([image, alpha], -1) if alpha.size else image, profile=profile)
 
 
 def _restored(
@@ -83,10 +85,10 @@ def read_and_restore(
     found = [] if raster.quality is None else [f"JPEG quality {raster.quality}"]
     denoises = isinstance(module.degradation, GaussianNoise)
     if denoises or mixing.texture > 0:
-        colours = 3 if raster.array.shape[-1] >= 3 else 1
-        noise = noise_level(raster.array[..., :colours])
+        image = colours(raster)
+        noise = noise_level(image)
         mixing = replace(mixing, noise=noise)
-        found.append(f"noise of about sigma {noise * 255 / (OF_COLOURS if colours == 3 else 1):.0f}")
+        found.append(f"noise of about sigma {noise * 255 / (OF_COLOURS if image.shape[-1] == 3 else 1):.0f}")
     restored = restore_raster(module, raster, tile=tile, overlap=overlap, mixing=mixing, progress=progress)
     return restored, ", ".join(found)
 

@@ -3,11 +3,11 @@
 import * as server from "./server.js";
 import * as viewer from "./viewer.js";
 import * as graph from "./graph.js";
+import * as models from "./models.js";
 
 const at = (id) => document.getElementById(id);
 const view = at("view"), list = at("pictures");
 const pictures = new Map(); // by number; coming ones by their list item
-const models = new Map();
 let shown = null;
 let mode = "compare";
 let limits = {};
@@ -19,7 +19,8 @@ const seconds = (value) => value < 90 ? `${Math.max(Math.round(value), 1)} s` : 
 server.listen({
   hello: (event) => {
     limits = event.limits;
-    at("model").replaceChildren(...event.models.map((name) => new Option(name, name)));
+    at("files").accept = at("clean-file").accept = event.suffixes.join();
+    models.offer(event.models);
     choose();
   },
   gone: (reason) => {
@@ -73,61 +74,6 @@ function ended(picture, state) {
   buttons(picture);
 }
 
-// The model that is chosen, and its k.
-async function choose() {
-  const name = at("model").value;
-  try {
-    if (!models.has(name)) models.set(name, await server.model(name));
-  } catch (error) {
-    return say(error.message);
-  }
-  const { k, most_k: most } = models.get(name);
-  at("k-part").hidden = at("graph").hidden = k === null;
-  if (k === null) {
-    if (mode === "graph") show("compare");
-    return;
-  }
-  const steps = at("k");
-  steps.max = Math.log2(most);
-  steps.value = Math.log2(k);
-  steps.step = Number.isInteger(Math.log2(most)) && Number.isInteger(Math.log2(k)) ? 1 : "any";
-  kMoves();
-  at("cost").textContent = `${name} was trained with k = ${k}.`;
-  graph.clear();
-}
-
-const k = () => Math.round(2 ** at("k").value);
-const facts = () => {
-  const model = at("model").value;
-  return models.get(model)?.k === null ? { model } : { model, k: k() };
-};
-
-function kMoves() {
-  at("k-says").textContent = k();
-  at("k").setAttribute("aria-valuetext", k());
-}
-
-async function kMoved() {
-  if (!shown) return;
-  const picture = shown, of = facts();
-  at("cost").textContent = "Trying it on the tile in the middle ...";
-  try {
-    const found = await server.cost(picture.number, { ...of, ...(graph.current() ?? viewer.centre()) });
-    if (picture !== shown || of.k !== k()) return;
-    const share = Math.round((found.seconds / found.usual_seconds) * 100);
-    at("cost").textContent = found.k === found.usual_k ? `The model was trained with k = ${found.k}: ${found.seconds.toFixed(2)} s a tile.`
-      : `${found.seconds.toFixed(2)} s a tile, ${share} % of that with k = ${found.usual_k}; the picture changes by ${found.difference.toFixed(2)} of 255 (RMS). Shown on one tile until it is restored again.`;
-    if (picture.finished) {
-      const tile = new Image();
-      tile.onload = () => picture === shown && viewer.drawTry(tile, found.left, found.top);
-      tile.src = found.png;
-    }
-  } catch (error) {
-    at("cost").textContent = error.message;
-  }
-  if (mode === "graph" && graph.current()) graph.look(picture, graph.current(), of);
-}
-
 // Pictures that were dropped or chosen.
 async function take(files) {
   for (const file of files) {
@@ -179,7 +125,7 @@ async function start(picture) {
   picture.item.classList.remove("bad");
   buttons(picture);
   try {
-    await server.restore(picture.number, facts());
+    await server.restore(picture.number, models.facts());
   } catch (error) {
     picture.item.classList.add("bad");
     ended(picture, error.message);
@@ -239,9 +185,17 @@ function amounts() {
   viewer.amounts(strength / 100, texture / 100);
 }
 
+async function choose() {
+  try {
+    if (!(await models.choose()) && mode === "graph") show("compare");
+    graph.clear();
+  } catch (error) {
+    say(error.message);
+  }
+}
+
 at("model").onchange = choose;
-at("k").oninput = kMoves;
-at("k").onchange = kMoved;
+at("k").onchange = () => shown && models.tryK(shown, () => shown, mode === "graph");
 at("strength").oninput = at("texture-amount").oninput = amounts;
 at("strength").onchange = at("texture-amount").onchange = () => mode === "error" && score();
 at("restore").onclick = () => start(shown);
@@ -282,18 +236,18 @@ for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
 }
 
 view.addEventListener("pointermove", (event) => {
-  if (mode === "graph" && shown && !graph.held.is && !event.buttons) graph.look(shown, viewer.pixelAt(event), facts());
+  if (mode === "graph" && shown && !graph.held.is && !event.buttons) graph.look(shown, viewer.pixelAt(event), models.facts());
 });
 view.addEventListener("click", (event) => {
   if (mode !== "graph" || !shown || viewer.dragged > 6) return;
   graph.held.is = !graph.held.is;
-  graph.look(shown, viewer.pixelAt(event), facts());
+  graph.look(shown, viewer.pixelAt(event), models.facts());
 });
 view.addEventListener("keydown", (event) => {
   if (!shown || event.ctrlKey || event.metaKey || event.altKey) return;
   const arrow = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
   const zoom = viewer.place.zoom * devicePixelRatio;
-  if (arrow && mode === "graph") graph.look(shown, graph.step(shown, ...arrow), facts());
+  if (arrow && mode === "graph") graph.look(shown, graph.step(shown, ...arrow), models.facts());
   else if (arrow) viewer.move(-60 * arrow[0], -60 * arrow[1]);
   else if (event.key === "+" || event.key === "=") viewer.zoomTo(zoom * 1.25);
   else if (event.key === "-") viewer.zoomTo(zoom / 1.25);

@@ -46,11 +46,10 @@ export async function layer(number, name, place) {
 
 export async function download(number, facts) {
   const answer = await ask(`pictures/${number}/download`, facts);
-  const said = answer.headers.get("content-disposition") || "";
-  const plain = /filename="([^"]+)"/.exec(said), coded = /filename\*=utf-8''([^;]+)/i.exec(said);
+  const [, coded] = answer.headers.get("content-disposition").split("''");
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await answer.blob());
-  link.download = coded ? decodeURIComponent(coded[1]) : plain ? plain[1] : "restored";
+  link.download = decodeURIComponent(coded);
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   return link.download;
