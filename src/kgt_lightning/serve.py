@@ -8,13 +8,12 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -25,6 +24,7 @@ from kgt_lightning.models import NAMES, model_info
 from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.session import Limits
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
+from kgt_lightning.system.ending import ended_by_interrupt
 from kgt_lightning.system.files import LOCK, alone_in
 from kgt_lightning.system.hardware import pick_device
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import uvicorn
 
     from kgt_lightning.page.app import Page
+
+ENDED = "ended: pictures that were not downloaded are forgotten"
 
 log = logging.getLogger(__name__)
 
@@ -117,13 +119,6 @@ def folder_of_its_own() -> Iterator[Path]:
         yield Path(folder)
 
 
-def end(number: int, _: object) -> NoReturn:
-    """End the command where a signal comes, in one line."""
-    with suppress(OSError):  # of a terminal that is gone
-        print("\nended: pictures that were not downloaded are forgotten", file=sys.stderr)  # noqa: T201
-    raise SystemExit(128 + number)
-
-
 @command("serve")
 def main(config: DictConfig) -> None:
     require("kgt serve", "serve", "starlette", "uvicorn", "websockets")
@@ -131,13 +126,11 @@ def main(config: DictConfig) -> None:
 
     tile_starts(1, config.tile, config.overlap)
     models = engines(config)
-    with bound(config.port) as listening:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, end)
-        with folder_of_its_own() as folder:
-            page = Page(models=models, limits=Limits(**config.limits), folder=folder)
-            log.info("the page is %s - end it with Ctrl+C", address(listening))
-            server_of(page, listening).run(sockets=[listening])
+    ended = ended_by_interrupt(signal.SIGTERM, signal.SIGHUP, told=ENDED)
+    with ended, bound(config.port) as listening, folder_of_its_own() as folder:
+        page = Page(models=models, limits=Limits(**config.limits), folder=folder)
+        log.info("the page is %s - end it with Ctrl+C", address(listening))
+        server_of(page, listening).run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,18 +46,26 @@ def mistakes_in_one_line() -> Iterator[None]:
 
 
 @contextmanager
-def ended_by_interrupt() -> Iterator[None]:
-    """Ctrl+C ends the block in one line with exit code 130; a training listens by itself, and saves first."""
+def ended_by_interrupt(*others: signal.Signals, told: str = "interrupted: what is finished stays") -> Iterator[None]:
+    """Ctrl+C ends the block in one line with exit code 130; a training listens by itself, and saves first.
+
+    Args:
+        others: signals that end it too, with their exit code, so that what the block has to tidy up is tidied up.
+        told: the line.
+
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def end(*_: Any) -> NoReturn:
-        print("\ninterrupted: what is finished stays", file=sys.stderr)  # noqa: T201
-        raise SystemExit(128 + signal.SIGINT)
+    def end(number: int, _: Any) -> NoReturn:
+        with suppress(OSError):  # of a terminal that is gone
+            print(f"\n{told}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGINT, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, *others)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
