@@ -53,9 +53,9 @@ def left(tmp_path: Path) -> set[str]:
 def test_ctrl_c_ends_it_in_a_line_and_nothing_is_left(start, tmp_path):
     for name in ("killed", "alive", "strange"):
         (tmp_path / "tmp" / f"kgt-serve-{name}").mkdir()
-    (tmp_path / "tmp" / "kgt-serve-killed" / ".lock").touch()
+    (tmp_path / "tmp" / "kgt-serve-killed" / serve.LOCK).touch()
     (tmp_path / "tmp" / "kgt-serve-killed" / "photo.jpg").touch()
-    with alone_in(tmp_path / "tmp" / "kgt-serve-alive"):
+    with alone_in(tmp_path / "tmp" / "kgt-serve-alive", lock=serve.LOCK):
         process, address = start()
         others = {"kgt-serve-alive", "kgt-serve-strange"}
         assert others < left(tmp_path) and "kgt-serve-killed" not in left(tmp_path)

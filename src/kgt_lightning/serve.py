@@ -25,7 +25,7 @@ from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.session import Limits
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.system.ending import ended_by_interrupt
-from kgt_lightning.system.files import LOCK, alone_in
+from kgt_lightning.system.files import InUseError, alone_in
 from kgt_lightning.system.hardware import pick_device
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from kgt_lightning.page.app import Page
 
+LOCK = ".serving"
+"""In the folder of a process as long as it runs."""
 ENDED = "ended: pictures that were not downloaded are forgotten"
 
 log = logging.getLogger(__name__)
@@ -110,12 +112,12 @@ def folder_of_its_own() -> Iterator[Path]:
     begin = "kgt-serve-"
     for left in Path(tempfile.gettempdir()).glob(f"{begin}*"):
         # Another user may have laid it there.
-        with suppress(OSError):
+        with suppress(OSError, InUseError):
             if left.lstat().st_uid == os.getuid() and (left / LOCK).is_file():
-                with alone_in(left) as alone:
-                    if alone:
-                        shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=begin, ignore_cleanup_errors=True) as folder, alone_in(Path(folder)):
+                with alone_in(left, lock=LOCK):
+                    shutil.rmtree(left)
+    made = tempfile.TemporaryDirectory(prefix=begin, ignore_cleanup_errors=True)
+    with made as folder, alone_in(Path(folder), lock=LOCK):
         yield Path(folder)
 
 
