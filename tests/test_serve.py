@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -96,6 +97,11 @@ def test_memory_from_upload_to_download(start, tmp_path, trained, monkeypatch):
             if event.get("done", 1) % 50 == 0:
                 peak(f"{event['done']} of {event['parts']}, {event['left_seconds']} s left")
         peak("restored")
+        place = {"top": 0, "left": 0, "height": min(height, 1024), "width": min(width, 1024)}
+        with ThreadPoolExecutor(8) as several:
+            layers = list(several.map(lambda _: page.get(f"{photo}/layer/texture", params=place), range(16)))
+        assert {answer.status_code for answer in layers} == {200}
+        peak("shown")
         assert page.put(f"{photo}/clean", params=params, content=content).status_code == 201
         assert page.get(f"{photo}/scores", params={"texture": 50}).json()["restored"]
         peak("compared")

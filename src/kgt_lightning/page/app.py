@@ -196,7 +196,9 @@ class Page:
         """A part of a picture as PNG."""
         _, photo = self._photo(request)
         place = [whole(request, side) or 0 for side in ("top", "left", "height", "width")]
-        png = await run_in_threadpool(layer, photo, request.path_params["name"], *place)
+        name = request.path_params["name"]
+        async with self._large if name == "texture" else contextlib.nullcontext():
+            png = await run_in_threadpool(layer, photo, name, *place)
         return Response(png, media_type="image/png")
 
     async def neighbours(self, request: Request) -> Response:

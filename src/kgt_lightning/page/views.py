@@ -18,8 +18,8 @@ from kgt_lightning.page.pixels import to_image, to_pixels, to_png
 from kgt_lightning.restoring.files import with_image
 from kgt_lightning.restoring.mixing import AS_RESTORED, Mixing
 
-MOST_PIXELS = 2048**2
-"""Of one part of a layer."""
+MOST_PIXELS = 1024**2
+"""Of one part of a layer; mixing it takes 150 MB."""
 
 _MARGIN = 32
 """Pixels around a part, as far as the detail of the original that comes back can reach."""
