@@ -14,7 +14,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     PyTorch gives products of matrices to MKL, which leaves AVX-512 of AMD's processors unused, and convolutions to
     oneDNN, which does not: twice the speed, forward and backward.
     """
-    if not is_convolved(input, weight):
+    if not _is_convolved(input, weight):
         return F.linear(input, weight, bias)
     rows, width = input.numel() // input.shape[-1], input.shape[-1]
     columns = input.reshape(IMAGES if rows % IMAGES == 0 else 1, -1, 1, width).permute(0, 3, 1, 2)
@@ -22,7 +22,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return out.permute(0, 2, 3, 1).reshape(*input.shape[:-1], len(weight))
 
 
-def is_convolved(input: Tensor, weight: Tensor) -> bool:
+def _is_convolved(input: Tensor, weight: Tensor) -> bool:
     """Whether :func:`linear` computes their product as a convolution."""
     return (
         not torch.compiler.is_compiling()

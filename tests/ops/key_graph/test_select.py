@@ -8,9 +8,16 @@ from kgt_lightning.ops.kernels import native_build
 from kgt_lightning.ops.key_graph import select
 
 no_native = pytest.mark.skipif(native_build.why_unavailable() is not None, reason=str(native_build.why_unavailable()))
+
+
+def native_choice(rows, k):
+    """Neighbours of the first nodes of windows of one channel: where they are 1 the similarities are the nodes."""
+    return select.most_similar(rows[..., None], k)[:, 0]
+
+
 CHOOSERS = [
     pytest.param(select.largest_of_rows, id="plain"),
-    pytest.param(select.largest_of_rows_native, id="native", marks=no_native),
+    pytest.param(native_choice, id="native", marks=no_native),
 ]
 
 
@@ -32,6 +39,7 @@ def make_rows(kind, num_nodes, dtype):
         rows = rows * torch.finfo(dtype).max  # some become infinite
     if kind == "tiny":
         rows = rows * torch.finfo(dtype).smallest_normal  # some become subnormal
+    rows[:, 0] = 1
     return rows
 
 
@@ -49,8 +57,8 @@ def test_same_as_the_slow_choice(kind, num_nodes, dtype, choose):
 
 @pytest.mark.parametrize("choose", CHOOSERS)
 def test_nan_is_chosen_last(choose):
-    rows = torch.tensor([[torch.nan, 1.0, -torch.inf, 2.0, torch.nan, -3.0]])
-    assert choose(rows, 3).tolist() == [[1, 3, 5]]
+    rows = torch.tensor([[1.0, torch.nan, -torch.inf, 2.0, torch.nan, -3.0]])
+    assert choose(rows, 3).tolist() == [[0, 3, 5]]
     assert choose(torch.full((2, 5), torch.nan), 2).shape == (2, 2)
 
 
@@ -65,15 +73,17 @@ def test_native_and_plain_see_one_graph(monkeypatch, windows, dtype):
     assert torch.equal(native, build_key_graph(nodes, 13).index)
 
 
-@pytest.mark.parametrize("block_bytes", [1, 64 * 4 * 5, 64 * 64 * 4 * 2])
-@pytest.mark.parametrize("convolved_from", [1, 512])
-def test_neither_the_size_of_a_block_nor_the_library_matters(monkeypatch, block_bytes, convolved_from):
+@no_native
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("num_nodes", [1, 5, 47, 64, 300])
+@pytest.mark.parametrize("channels", [1, 7, 64])
+def test_products_of_every_size(monkeypatch, num_nodes, channels, dtype):
     # Small integers, so that no order of summation changes the similarity.
-    nodes = torch.randint(-3, 4, (5, 64, 6)).float()
-    whole = build_key_graph(nodes, 9).index
-    monkeypatch.setattr(select, "BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr(select, "FEW_NODES", convolved_from)
-    assert torch.equal(whole, build_key_graph(nodes, 9).index)
+    nodes = torch.randint(-3, 4, (3, num_nodes, channels), generator=torch.Generator().manual_seed(0)).to(dtype)
+    k = (num_nodes + 1) // 2
+    native = select.most_similar(nodes.mT.contiguous().mT, k)
+    monkeypatch.setattr(select, "why_unavailable", lambda: "no compiler")
+    assert torch.equal(native, select.most_similar(nodes, k))
 
 
 def test_without_data_only_the_shape_is_known():

@@ -592,23 +592,72 @@ static word select_row(const word *key, int64_t count, int64_t padded, int64_t k
   return low;
 }
 
-/* index: [rows, k], the k largest of each row of the similarity [rows, count], whose rows are contiguous. */
-int kgt_select(const real *similarity, int64_t rows, int64_t count, int64_t k, int32_t *index, int64_t threads) {
-  const int64_t padded = (count + KEYS - 1) / KEYS * KEYS, keys = padded * (int64_t)sizeof(word), found = aligned((padded + 1) * 4);
+/* The inner products of nodes are computed in tiles whose sums stay in registers: so many rows, and two vectors of columns. */
+#if BYTES == 64 || defined(__aarch64__)
+#define TILE_ROWS 8
+#else
+#define TILE_ROWS 6
+#endif
+#define TILE_COLUMNS (2 * LANES)
+/* Rows of similarities that are held at once, a multiple of the above. */
+#define BLOCK_ROWS (4 * TILE_ROWS)
+
+/* Nodes [count, channels] as panels [channels, TILE_COLUMNS], the last one filled up with zeros. */
+static void pack_panels(const real *nodes, int64_t count, int64_t channels, real *panels) {
+  for (int64_t j = 0; j < count; j += TILE_COLUMNS)
+    for (int64_t c = 0; c < channels; c++)
+      for (int64_t lane = 0; lane < TILE_COLUMNS; lane++)
+        *panels++ = j + lane < count ? nodes[(j + lane) * channels + c] : 0;
+}
+
+/* Tile [TILE_ROWS, TILE_COLUMNS] of similarities, rows `pitch` apart. */
+INLINE void similarity_tile(const real *const *row, const real *panel, int64_t channels, real *tile, int64_t pitch) {
+  vec total[TILE_ROWS][2] = {0};
+  for (int64_t c = 0; c < channels; c++) {
+    const vec left = ((const vec *)panel)[2 * c], right = ((const vec *)panel)[2 * c + 1];
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; r++) total[r][0] += row[r][c] * left, total[r][1] += row[r][c] * right;
+  }
+  for (int r = 0; r < TILE_ROWS; r++) memcpy(tile + r * pitch, total[r], sizeof(total[r]));
+}
+
+/* index: [windows, count, k], the neighbours of each of the nodes [windows, count, channels]. */
+int kgt_neighbours(const real *nodes, int64_t windows, int64_t count, int64_t channels, int64_t k, int32_t *index,
+                   int64_t threads) {
+  const int64_t padded = (count + KEYS - 1) / KEYS * KEYS, pitch = (count + TILE_COLUMNS - 1) / TILE_COLUMNS * TILE_COLUMNS;
+  const int64_t blocks = (count + BLOCK_ROWS - 1) / BLOCK_ROWS;
+  const int64_t sizes[] = {aligned(padded * (int64_t)sizeof(word)), aligned((padded + 1) * 4),
+                           aligned(pitch * channels * (int64_t)sizeof(real)), aligned(BLOCK_ROWS * pitch * (int64_t)sizeof(real))};
   int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
   {
-    char *memory = malloc((size_t)(keys + found + 64));
+    char *memory = malloc((size_t)(sizes[0] + sizes[1] + sizes[2] + sizes[3] + 64));
     failed = !memory;
-    word *key = (word *)(((uintptr_t)memory + 63) / 64 * 64);
-    int32_t *places = (int32_t *)((char *)key + keys);
+    char *next = (char *)(((uintptr_t)memory + 63) / 64 * 64);
+    word *key = (word *)next;
+    int32_t *places = (int32_t *)(next += sizes[0]);
+    real *panels = (real *)(next += sizes[1]), *similarity = (real *)(next += sizes[2]);
+    int64_t packed = -1;
     word guess = 0;
 #pragma omp for schedule(static)
-    for (int64_t row = 0; row < rows; row++) {
+    for (int64_t item = 0; item < windows * blocks; item++) {
       if (!memory) continue;
-      ordered_keys(similarity + row * count, count, padded, key);
-      guess = select_row(key, count, padded, k, guess, places);
-      memcpy(index + row * k, places, (size_t)k * sizeof(int32_t));
+      const int64_t w = item / blocks, first = item % blocks * BLOCK_ROWS;
+      const int64_t rows = count - first < BLOCK_ROWS ? count - first : BLOCK_ROWS;
+      const real *window = nodes + w * count * channels;
+      if (packed != w) pack_panels(window, count, channels, panels), packed = w;
+      for (int64_t j = 0; j < pitch; j += TILE_COLUMNS)
+        for (int64_t i = 0; i < rows; i += TILE_ROWS) {
+          const real *row[TILE_ROWS];
+          /* Past the end the last row again, whose result is not read. */
+          for (int r = 0; r < TILE_ROWS; r++) row[r] = window + (first + (i + r < rows ? i + r : rows - 1)) * channels;
+          similarity_tile(row, panels + j * channels, channels, similarity + i * pitch + j, pitch);
+        }
+      for (int64_t i = 0; i < rows; i++) {
+        ordered_keys(similarity + i * pitch, count, padded, key);
+        guess = select_row(key, count, padded, k, guess, places);
+        memcpy(index + ((w * count) + first + i) * k, places, (size_t)k * sizeof(int32_t));
+      }
     }
     free(memory);
   }

@@ -84,7 +84,7 @@ def _load(path: Path) -> ctypes.CDLL:
     # shape, q, k, v, index, table, scale, then the results: see the end of native.c
     loaded.kgt_forward.argtypes = [pointer] * 8
     loaded.kgt_backward.argtypes = (*[pointer] * 13, integer)
-    loaded.kgt_select.argtypes = (pointer, integer, integer, integer, pointer, integer)
+    loaded.kgt_neighbours.argtypes = (pointer, *[integer] * 4, pointer, integer)
     return loaded
 
 
