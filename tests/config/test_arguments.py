@@ -24,6 +24,8 @@ NAMES = [
     '"quoted',
     "{a:b}",
     " blank ",
+    "x" * 300,
+    "~nobody's/x",
     "~/x y",
     "a:b;c|d*?",
 ]

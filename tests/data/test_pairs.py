@@ -115,11 +115,15 @@ def test_names_follow_a_pattern(tmp_path, names, degraded, partners):
 
 
 @pytest.mark.parametrize(
-    ("degraded", "meant"),
-    [(["0x2.png", "1x2.png"], "%x2"), (["0_a.png", "0_b.png", "1_c.png"], "%_*"), (["x-0.png", "x-1.png"], "x-%")],
+    ("degraded", "clean", "meant"),
+    [
+        (["1x2.png", "2x2.png"], ["1.png", "2.png"], "%x2"),
+        (["0_a.png", "0_b.png", "1_c.png"], ["0.png", "1.png"], "%_*"),
+        (["x-0.png", "x-1.png"], ["0.png", "1.png"], "x-%"),
+    ],
 )
-def test_a_pattern_that_may_be_meant_is_proposed(tmp_path, degraded, meant):
-    sets = two_folders(tmp_path, degraded, ["0.png", "1.png"])
+def test_a_pattern_that_may_be_meant_is_proposed(tmp_path, degraded, clean, meant):
+    sets = two_folders(tmp_path, degraded, clean)
     with pytest.raises(ValueError, match=rf"without a clean image.*Then add data\.pair_names={re.escape(meant)}$"):
         named_pairs(*sets, names="%")
     assert len(named_pairs(*sets, names=meant).entries) == len(degraded)

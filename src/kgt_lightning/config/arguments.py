@@ -79,7 +79,7 @@ def _without_dashes(arguments: Sequence[str], types: Mapping[str, Any]) -> Itera
 def _taken_as_file(argument: str, types: Mapping[str, Any]) -> str:
     """Key whose value an argument is that stands alone; empty for key=value, and for commands that take no files."""
     key, equals, _ = argument.partition("=")
-    if _KEY.fullmatch(key) and (equals or argument.startswith("~")) and (key in types or not Path(argument).exists()):
+    if _KEY.fullmatch(key) and (equals or argument.startswith("~")) and (key in types or not _is_there(argument)):
         return ""
     names = ["checkpoint", "input"] if argument.endswith(_CHECKPOINTS) else ["input", "checkpoint"]
     return next((name for name in names if name in types), "")
@@ -92,13 +92,20 @@ def _takes_text(hint: Any) -> bool:
 
 
 def _as_typed(value: str, *, sweeps: bool) -> str:
-    if not Path(value).expanduser().exists():
+    if not _is_there(value):
         ends = value[:1] + value[-1:] if len(value) > 1 else ""
         if value in ("", "null") or "${" in value or ends in ("''", '""', "[]"):
             return value  # as Hydra's grammar writes it
         if sweeps:
             return ",".join(map(_quoted, value.split(",")))
     return _quoted(value)
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long for a name, of nobody's home, or with a zero byte
+        return False
 
 
 def _quoted(value: str) -> str:

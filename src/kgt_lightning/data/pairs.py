@@ -103,15 +103,17 @@ def named_pairs(degraded: ImageSet, clean: ImageSet, *, names: str) -> ImageSet:
 
 def _names_meant(degraded: Sequence[str], clean: Collection[str]) -> str | None:
     """A pattern by which the first degraded image, and all others, may be named after a clean one."""
-    within = [name for name in clean if name in degraded[0]]
-    if not within:
-        return None
-    before, _, after = degraded[0].partition(max(within, key=len))
-    patterns = [f"{before}%{after}", f"{before}%{after[:1]}*", f"{before}%*"]
-    fits = ["(.+)".join(".*".join(map(re.escape, part.split("*"))) for part in each.split("%")) for each in patterns]
-    return next(
-        (each for each, fit in zip(patterns, fits, strict=True) if all(map(re.compile(fit).fullmatch, degraded))), None
-    )
+    within = sorted((name for name in clean if name in degraded[0]), key=lambda name: (-len(name), name))
+    parts = [degraded[0].partition(name) for name in within]
+    for names in (
+        *(f"{before}%{after}" for before, _, after in parts),
+        *(f"{before}%{after[:1]}*" for before, _, after in parts),
+        *(f"{before}%*" for before, _, _ in parts),
+    ):
+        fit = re.compile("(.+)".join(".*".join(map(re.escape, part.split("*"))) for part in names.split("%")))
+        if all(map(fit.fullmatch, degraded)):
+            return names
+    return None
 
 
 def pairs_listed(file: Path, *, name: str, channels: int, degraded_channels: int, repeat_gray: bool) -> ImageSet:

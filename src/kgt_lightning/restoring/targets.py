@@ -28,11 +28,14 @@ def targets(source: Path, output: str, *, suffix: str | None = None, raw: bool =
             is too long, or two images of one name, or a file would replace its source.
 
     """
+    _refuse_long_names(f"input={source}", source)
     if not source.exists():
         raise ValueError(f"input={source} does not exist: name an image file, or a folder of them")
     if suffix is not None and suffix.lower() not in FORMATS:
         raise ValueError(f"suffix={suffix} must be one of {', '.join(FORMATS)}")
     pattern, folder = "{" in output, Path(output).expanduser()
+    if not pattern:
+        _refuse_long_names(f"output={output}", folder)
     if not pattern and folder.exists() and not folder.is_dir():
         raise ValueError(f"output={output} is a file: name a folder")
     if source.is_file():
@@ -54,14 +57,16 @@ def targets(source: Path, output: str, *, suffix: str | None = None, raw: bool =
             raise ValueError(
                 f"input={path} cannot be written as {target.suffix or 'that'}: add suffix=<one of {known}>"
             )
-        if len(os.fsencode(target.name)) > _LONGEST:
-            raise ValueError(
-                f"{target}: names of more than {_LONGEST} bytes cannot be written: choose a shorter output"
-            )
+        _refuse_long_names(str(target), target)
         if target in written:
             raise ValueError(f"{path} and {written[target]} would both be written to {target}: use {{name}}{{suffix}}")
         written[target] = path
     return pairs
+
+
+def _refuse_long_names(given: str, path: Path) -> None:
+    if any(len(os.fsencode(part)) > _LONGEST for part in path.parts):
+        raise ValueError(f"{given}: names of more than {_LONGEST} bytes are not possible: choose a shorter one")
 
 
 def _target(path: Path, base: Path, output: str, *, suffix: str | None) -> Path:
