@@ -29,7 +29,7 @@ def test_operations_of_a_tiny_model(composed):
         + 2 * PIXELS * k * WIDTH  # scores and weighted sum
         + PIXELS * WIDTH * WIDTH  # projection
         + 2 * PIXELS * WIDTH * 2 * WIDTH  # feed-forward network
-        + 7 * 7 * 512 * (2 + HEADS)  # position bias
+        + 7 * 7 * 512 * HEADS  # position bias, beside sums over offsets
     )
     graph = WINDOWS * NODES * NODES * WIDTH
     convolutions = PIXELS * 9 * (3 * WIDTH + 2 * WIDTH * WIDTH + WIDTH * 3)

@@ -146,6 +146,19 @@ def test_position_bias_follows_the_offset_alone():
     assert (bias[:, 0, 6] != bias[:, 6, 0]).all()
 
 
+def test_position_bias_is_the_network_of_each_offset():
+    """Swin V2's, written out: the network sees the vertical and the horizontal offset of every pair."""
+    position = make_stage().layers[0].attention.position
+    offsets = torch.cartesian_prod(position.steps, position.steps)
+    expected = 16 * torch.sigmoid(position.mlp(offsets)).T
+    torch.testing.assert_close(position(), expected)
+    parameters = list(position.parameters())
+    weights = torch.linspace(-1, 1, expected.numel(), dtype=expected.dtype).view_as(expected)
+    gradients = [torch.autograd.grad((table * weights).sum(), parameters) for table in (position(), expected)]
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="width=8 must be a multiple of heads=3"):
         make_stage(heads=3)

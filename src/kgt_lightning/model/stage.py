@@ -1,6 +1,7 @@
 """A stage builds the Key-Graph once and shares it with all its layers, or builds one for each, as an ablation.
 
-Shapes: B images, C channels, W windows, M window side, N = M*M nodes of a window, H heads, D head width.
+Shapes: B images, C channels, W windows, M window side, N = M*M nodes of a window, S = 2M-1 steps,
+H heads, D head width.
 """
 
 import math
@@ -160,15 +161,20 @@ class KeyGraphAttention(nn.Module):
 class PositionBias(nn.Module):
     """Table [H, (2M-1)*(2M-1)] of 16 sigmoid(MLP(offset)) over log-spaced offsets (arXiv 2111.09883, section 3.3)."""
 
-    offsets: Tensor
+    steps: Tensor
 
     def __init__(self, *, heads: int, window: int, hidden: int = 512) -> None:
         super().__init__()
         steps = torch.arange(1 - window, window) / max(window - 1, 1) * 8
         steps = steps.sign() * (steps.abs() + 1).log2() / math.log2(8)
-        self.register_buffer("offsets", torch.cartesian_prod(steps, steps), persistent=False)
+        self.register_buffer("steps", steps, persistent=False)
         self.mlp = nn.Sequential(nn.Linear(2, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, heads, bias=False))
 
     def forward(self) -> Tensor:
         """Bias table [H, (2M-1)*(2M-1)], rows by vertical and columns by horizontal offset of query and key."""
-        return 16 * torch.sigmoid(self.mlp(self.offsets)).transpose(0, 1)
+        first, activation, last = self.mlp
+        assert isinstance(first, nn.Linear)
+        # The first layer of an offset is a part of its row and a part of its column: no product for each pair.
+        row_SC, column_SC = (self.steps[:, None] * weight_C for weight_C in first.weight.unbind(1))
+        hidden_SSC = activation((row_SC + first.bias)[:, None] + column_SC)
+        return 16 * torch.sigmoid(last(hidden_SSC.flatten(0, 1))).transpose(0, 1)
