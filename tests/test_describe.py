@@ -36,6 +36,17 @@ def test_operations_of_a_tiny_model(composed):
     assert describe(composed("describe", *TINY, f"model.k={k}"))["flops"] == 2 * (DEPTH * layer + graph + convolutions)
 
 
+def test_each_part_has_what_is_its_own(composed):
+    facts = describe(composed("describe", *TINY, "model.k=5", "timed=true"))
+    parts = {part["part"]: part for part in facts["parts"]}
+    assert parts["backbone.layout.stages.layers.attention"]["flops"] == DEPTH * 2 * 2 * PIXELS * 5 * WIDTH
+    assert parts["backbone.layout.stages"]["flops"] == 2 * WINDOWS * NODES * NODES * WIDTH  # the Key-Graph
+    assert parts["backbone.layout.stages.layers.attention.qkv"]["params"] == DEPTH * 3 * WIDTH * (WIDTH + 1)
+    assert all(part["ms"] > 0 for part in facts["parts"])
+    for name in ("params", "flops"):
+        assert sum(part[name] for part in facts["parts"]) == facts[name]
+
+
 def test_operations_grow_linearly_in_k(composed):
     flops = [describe(composed("describe", *TINY, f"model.k={k}"))["flops"] for k in (3, 6, 9, 12)]
     differences = {after - before for before, after in pairwise(flops)}

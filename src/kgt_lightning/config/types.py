@@ -105,7 +105,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "limits.minutes": Positive,
     },
     "analyze": {**_MODEL, "input": FilePath, "size": Size, "grid": Size, "points": Points},
-    "describe": {"size": Annotated[list[Size], Len(2, 2)]},
+    "describe": {"size": Annotated[list[Size], Len(2, 2)], "timed": bool},
     "bench": {
         "what": Literal["attention", "graph", "model", "data"],
         "device": Name,

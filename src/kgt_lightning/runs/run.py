@@ -102,7 +102,7 @@ class Run:
             "seconds": self._seconds_before(),
             "hardware": hardware(device, devices=devices),
             "parameters": sum(p.numel() for p in module.parameters()),
-            "flops": flops,
+            "flops": flops[""],
         }
         write_state(self.folder, self._state)
 
