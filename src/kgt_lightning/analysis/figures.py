@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kgt_lightning.analysis.key_graphs import StageGraph
 from kgt_lightning.analysis.statistics import distances, distances_by_chance, in_degrees, overlaps
+from kgt_lightning.system.files import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +69,7 @@ def draw_neighbours(
         (top, left), (bottom, right) = (((first + end * graph.window) * scale).tolist() for end in (-0.25, 1.25))
         axes.set(xlim=(left - 0.5, right - 0.5), ylim=(bottom - 0.5, top - 0.5))
         axes.set_title(f"{graph.stage}: {len(neighbours)}, {away:.0f} px away", fontsize=8)
-    figure.savefig(file, dpi=110)
+    write_figure(file, figure, dpi=110)
 
 
 def draw_statistics(graphs: Sequence[StageGraph], file: Path) -> None:
@@ -97,7 +98,7 @@ def draw_statistics(graphs: Sequence[StageGraph], file: Path) -> None:
     common.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7)
     common.set_yticks(range(len(names)), names, fontsize=7)
     common.set(title="overlap of two stages (Jaccard)")
-    figure.savefig(file, dpi=110)
+    write_figure(file, figure, dpi=110)
 
 
 def draw_influence(
@@ -125,7 +126,7 @@ def draw_influence(
         axes.set(xlim=(-0.5, field.shape[1] - 0.5), ylim=(field.shape[0] - 0.5, -0.5))
         axes.set_title(f"{number}: {', '.join(f'{radius:.0f}' for radius in radii)} px", fontsize=8)
         axes.set_axis_off()
-    figure.savefig(file, dpi=110)
+    write_figure(file, figure, dpi=110)
 
 
 def place_of(point: tuple[float, float], *, height: int, width: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from kgt_lightning.benchmarks.measure import Row
+from kgt_lightning.system.files import write_atomic, write_figure
 from kgt_lightning.system.tables import Table, write_csv
 
 _CURVES = {
@@ -40,7 +41,7 @@ def write(rows: Sequence[Row], folder: Path, *, what: str, facts: Row) -> None:
     """Write <what>.csv, <what>.json (the machine and the settings too) and <what>.png into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / f"{what}.csv", map(rounded, rows))
-    (folder / f"{what}.json").write_text(json.dumps({**facts, "rows": list(rows)}, indent=2) + "\n")
+    write_atomic(folder / f"{what}.json", json.dumps({**facts, "rows": list(rows)}, indent=2) + "\n")
     draw(rows, folder / f"{what}.png", what=what)
 
 
@@ -80,7 +81,7 @@ def draw(rows: Sequence[Row], file: Path, *, what: str) -> None:
             top.set_title(f"{column_by} = {column}".replace("_", " "))
     if line_by and len(places) > 1:
         panels[0, 0].legend(fontsize="small")
-    figure.savefig(file, dpi=110)
+    write_figure(file, figure, dpi=110)
 
 
 def rounded(row: Row) -> Row:

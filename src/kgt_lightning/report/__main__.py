@@ -69,8 +69,9 @@ def report(
     output.mkdir(parents=True, exist_ok=True)
     for name in earlier - texts.keys():
         (output / name).unlink(missing_ok=True)
-    for name, content in texts.items():
-        write_atomic(output / name, content)
+    # The page first: by it the next report knows these files as its own, also if this one is killed now.
+    for name in names:
+        write_atomic(output / name, texts[name])
     return output / PAGE
 
 

@@ -8,6 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from kgt_lightning.system.files import write_figure
 from kgt_lightning.system.tables import write_csv
 
 LOG = "metrics.jsonl"
@@ -83,7 +84,7 @@ def draw_curves(folder: Path) -> Path | None:
     right.ticklabel_format(axis="y", useOffset=False)
     right.grid(alpha=0.3)
     file = folder / "curves.png"
-    figure.savefig(file, dpi=100)
+    write_figure(file, figure, dpi=100)
     return file
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kgt_lightning.system.files import write_atomic
+
 
 def write_job(
     config: DictConfig, *, command: str, run_dir: Path, hydra: DictConfig, output_subdir: str | None, folder: Path
@@ -41,7 +43,7 @@ def write_job(
     }
     folder.mkdir(parents=True, exist_ok=True)
     plain: Any = OmegaConf.to_container(config, resolve=False)
-    OmegaConf.save(OmegaConf.create({**plain, "hydra": settings}), folder / f"{command}.yaml")
+    write_atomic(folder / f"{command}.yaml", OmegaConf.to_yaml(OmegaConf.create({**plain, "hydra": settings})))
     # The name of the file tells the command, to the process itself and to those that it starts.
     return ["--config-path", str(folder.absolute()), "--config-name", command]
 

@@ -3,12 +3,14 @@
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
 """Names of a run's state while it is written, of the newest one, and of the one before."""
@@ -25,6 +27,13 @@ def write_atomic(file: Path, content: str | bytes) -> None:
             os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_figure(file: Path, figure: Any, *, dpi: int) -> None:
+    """Write a figure of matplotlib as :func:`write_atomic` does, in the format of the suffix."""
+    content = io.BytesIO()
+    figure.savefig(content, dpi=dpi, format=file.suffix.removeprefix("."))
+    write_atomic(file, content.getvalue())
 
 
 @contextmanager
