@@ -74,7 +74,7 @@ def main(config: DictConfig) -> None:
     if channels != taken:
         raise ValueError(f"data.channels={channels}: the model in the checkpoint takes {taken}")
     module = checkpoint.module()
-    data: RestorationData = instantiate(checkpoint.config.data)
+    data: RestorationData = checkpoint.build("data")
     _ = data.test_versions  # what is wrong with a set is named before the first image is restored
 
     folder = Path(config.run_dir)

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, Phase, settings
 _SHARED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 _QUICK = {"derandomize": True, "database": None, "phases": [Phase.explicit, Phase.generate]}
 settings.register_profile("ci", max_examples=40, **_QUICK, **_SHARED)
-settings.register_profile("long", max_examples=500, print_blob=True, **_SHARED)
+# Rounds of minutes, so that make fuzz ends nearly in time.
+settings.register_profile("long", max_examples=150, print_blob=True, **_SHARED)
 settings.load_profile("long" if "FUZZ_MINUTES" in os.environ else "ci")
 
 

@@ -6,7 +6,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ def run(
     named: Sequence[str] = (),
     may_change: Sequence[str] = (),
     seconds: float = SECONDS,
+    memory: int = MEMORY,
 ) -> Outcome:
     """How a command ends that is called in the folder with these arguments, after all invariants are asserted.
 
@@ -45,10 +46,11 @@ def run(
         named: texts of which an error must name one: keys or files.
         may_change: names below the folder, of files that the command keeps by itself, such as logs and caches.
         seconds: of the processor.
+        memory: bytes beyond what the process has already.
 
     """
     before = contents(folder, may_change)
-    outcome = _called(main, arguments, folder=folder, seconds=seconds)
+    outcome = _called(main, arguments, folder=folder, limits=bounded(seconds, memory))
     told = f"{list(arguments)}: {outcome.code}\n{outcome.err[-2000:]}"
     assert outcome.code in EXIT_CODES, f"exit code of {told}"
     assert "Traceback" not in outcome.err + outcome.out, f"traceback of {told}"
@@ -69,13 +71,15 @@ def contents(folder: Path, left_out: Sequence[str] = ()) -> dict[str, bytes]:
     return {name.as_posix(): path.read_bytes() for name, path in kept.items()}
 
 
-def _called(main: Callable[[], object], arguments: Sequence[str], *, folder: Path, seconds: float) -> Outcome:
+def _called(
+    main: Callable[[], object], arguments: Sequence[str], *, folder: Path, limits: AbstractContextManager[None]
+) -> Outcome:
     out, err = io.StringIO(), io.StringIO()
     argv, here = sys.argv, Path.cwd()
     sys.argv = ["command", *arguments]
     os.chdir(folder)
     try:
-        with redirect_stdout(out), redirect_stderr(err), bounded(seconds):
+        with redirect_stdout(out), redirect_stderr(err), limits:
             main()
         code: object = 0
     except SystemExit as end:
@@ -87,7 +91,7 @@ def _called(main: Callable[[], object], arguments: Sequence[str], *, folder: Pat
 
 
 @contextmanager
-def bounded(seconds: float) -> Iterator[None]:
+def bounded(seconds: float, memory: int) -> Iterator[None]:
     """A time in which the processor may take so many seconds, and the process so much more memory.
 
     Raises:
@@ -102,7 +106,7 @@ def bounded(seconds: float) -> Iterator[None]:
     earlier = signal.signal(signal.SIGPROF, stop)
     # What is mapped already, in pages.
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, limits[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + memory, limits[1]))
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield

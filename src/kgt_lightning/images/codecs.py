@@ -34,6 +34,8 @@ from kgt_lightning.images.raster import Header, Raster, upright
 
 _log = logging.getLogger(__name__)
 _size_limit_lock = threading.Lock()
+# Of a damaged file it logs a line for every tag; that it cannot be read is raised.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 _MAX_MEGAPIXELS = 400
 _ROWS = 256
@@ -61,7 +63,7 @@ def decode(path: Path) -> Raster:
             array, profile, orientation = found
         else:
             array = None
-        with _size_limit(), contextlib.ExitStack() as stack:
+        with _size_limit(path), contextlib.ExitStack() as stack:
             try:
                 image = stack.enter_context(Image.open(file))
             except Exception:
@@ -94,7 +96,7 @@ def header(path: Path) -> Header:
         if start.startswith(_TIFF_STARTS):
             with tifffile.TiffFile(path) as tiff:
                 page = tiff.pages.first
-                channels = 1 if page.photometric in _GRAY else 3
+                channels = 1 if page.photometric in _GRAY or page.samplesperpixel < 3 else 3
                 height, width = page.imagelength, page.imagewidth
                 orientation = page.tags.valueof(ORIENTATION, default=1)
                 bits = 32 if page.dtype in _FLOATS else 16 if page.bitspersample > 8 else 8
@@ -152,12 +154,13 @@ def opened(path: Path) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def _size_limit() -> Iterator[None]:
+def _size_limit(path: Path | None = None) -> Iterator[None]:
     """Raise Pillow's limit for a while: as shipped it refuses what large-format cameras deliver.
 
-    One thread at a time: the limit belongs to the process, and a second thread would put back the raised one.
+    What Pillow warns of, such as tags that it cannot read, is said of the path, if one is given. One thread at a time:
+    the limit belongs to the process, and a second thread would put back the raised one.
     """
-    with _size_limit_lock, warnings.catch_warnings():
+    with _size_limit_lock, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         before = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = _MAX_MEGAPIXELS * 10**6 // 2  # Pillow warns here and refuses twice as many
@@ -165,6 +168,8 @@ def _size_limit() -> Iterator[None]:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = before
+    for message in dict.fromkeys(str(each.message) for each in caught if path and each.category is UserWarning):
+        _log.warning("%s: %s", path, " ".join(message.split()))
 
 
 def _warn_of_frames(path: Path, num_frames: int) -> None:
@@ -202,11 +207,15 @@ def _by_tifffile(path: Path) -> tuple[np.ndarray, bytes | None, int] | None:
         if width * height > _MAX_MEGAPIXELS * 10**6:
             raise ValueError(f"{width} x {height} pixels, at most {_MAX_MEGAPIXELS} megapixels are read")
         known = (*_GRAY, tifffile.PHOTOMETRIC.RGB)
+        laid_out = page.photometric in known and page.samplesperpixel in (
+            (1, 2) if page.photometric in _GRAY else (3, 4)
+        )
         premultiplied = tifffile.EXTRASAMPLE.ASSOCALPHA in page.extrasamples
-        if page.dtype not in (np.uint8, np.uint16, *_FLOATS) or page.photometric not in known or premultiplied:
+        if page.dtype not in (np.uint8, np.uint16, *_FLOATS) or not laid_out or premultiplied:
             kind = f"TIFF of {page.bitspersample} bits ({page.dtype}), {tifffile.PHOTOMETRIC(page.photometric).name}"
             raise ValueError(
-                f"{kind} is not supported, save it as 8 or 16 bit or float32 gray or RGB with straight alpha"
+                f"{kind} of {page.samplesperpixel} samples is not supported, save it as 8 or 16 bit or float32 gray or"
+                " RGB with straight alpha"
             )
         if page.dtype == np.uint16 and page.bitspersample != 16:
             raise ValueError(f"TIFF of {page.bitspersample} bits is not supported, save it as one of 8 or 16 bits")

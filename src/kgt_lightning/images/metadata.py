@@ -60,6 +60,7 @@ def kept_exif(read: Callable[[], Image.Exif], path: Path) -> bytes | None:
         for tag in _LAYOUT & set(exif):
             del exif[tag]
         _keep_letters(exif)
+        exif.bigtiff = False  # whatever file it came in: EXIF is laid out as in small ones
         return exif.tobytes() if len(exif) else None
     except Exception as error:  # of damaged metadata Pillow raises nearly anything; the picture is worth more
         _log.warning("%s: its EXIF data are damaged and left out (%s)", path, type(error).__name__)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from kgt_lightning.config.errors import one_line
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.models import NAMES as MODEL_NAMES
 from kgt_lightning.models import model_file, model_info
@@ -57,7 +59,8 @@ class Checkpoint:
                 OmegaConf.update(self.config, f"{section}.{key}", value)
         self.config.module.backbone = self.config.model
         self.config.module.degradation = self.config.data.degradation = self.config.degradation
-        check_types(OmegaConf.create({section: self.config[section] for section in INSTANTIATED}))
+        with self._named():
+            check_types(OmegaConf.create({section: self.config[section] for section in INSTANTIATED}))
 
     def load_pretrained(self, module: RestorationModule) -> list[str]:
         """Load the weights into the module of another run; say which parts keep their own.
@@ -92,14 +95,32 @@ class Checkpoint:
         module.load_state_dict(given, strict=False)
         return keep
 
+    def build(self, section: str) -> Any:
+        """What a section of the configuration describes.
+
+        Raises:
+            ValueError: if it cannot be built, naming the file: others may have written anything there.
+
+        """
+        with self._named():
+            return instantiate(self.config[section])
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise ValueError(f"checkpoint={self.path}: {one_line(error)}") from error
+
     def module(self) -> RestorationModule:
         """Build the module with its weights, ready to evaluate.
 
         Raises:
-            ValueError: if the weights do not fit the configuration, because a setting that shapes them was changed.
+            ValueError: as :meth:`build`, or if the weights do not fit the configuration, because a setting that shapes
+                them was changed.
 
         """
-        module: RestorationModule = instantiate(self.config.module)
+        module: RestorationModule = self.build("module")
         # a loss may have weights of its own
         state = {name: value for name, value in self.state.items() if not name.startswith("loss.")}
         if difference := first_difference(state, module.state_dict()):

@@ -64,5 +64,10 @@ def read_weights(file: Path) -> dict[str, Any]:
         if ENTRY not in metadata:
             raise ValueError("it carries no configuration of a run")
         state = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    run = json.loads(metadata[ENTRY])
+    run = json.loads(metadata[ENTRY], object_hook=_with_numbers)
     return {"state_dict": state, "config": run["config"], "global_step": run["step"]}
+
+
+def _with_numbers(mapping: dict[str, Any]) -> dict[str | int, Any]:
+    """The mapping with its numbers as keys again, such as of channels: JSON knows only texts."""
+    return {int(key) if key.isdecimal() else key: value for key, value in mapping.items()}
