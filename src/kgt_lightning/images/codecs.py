@@ -229,4 +229,6 @@ def _by_tifffile(path: Path) -> tuple[np.ndarray, bytes | None, int] | None:
             array = (1 if array.dtype == np.float32 else np.iinfo(array.dtype).max) - array
         if page.axes.startswith("S"):
             array = np.moveaxis(array, 0, -1)
+        if array.size == 0 or array.shape[:2] != (height, width):
+            raise ValueError(f"it holds no image of {width} x {height} pixels")
         return array, page.tags.valueof(_PROFILE_TAG), page.tags.valueof(ORIENTATION, default=1)
