@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from kgt_lightning.model.feed_forward import FFNS, make_ffn
 from kgt_lightning.model.linear import Linear
 from kgt_lightning.ops import KeyGraph, build_key_graph, key_graph_attention, merge_windows, split_windows
+from kgt_lightning.ops.attention.native import split_heads
 
 
 class MixerFactory(Protocol):
@@ -144,7 +145,7 @@ class KeyGraphAttention(nn.Module):
         """Nodes of the same shape [W, N, C]."""
         windows, num_nodes, width = nodes_WNC.shape
         qkv = self.qkv(nodes_WNC).view(windows, num_nodes, 3, self.heads, width // self.heads)
-        q_WHND, k_WHND, v_WHND = qkv.permute(2, 0, 3, 1, 4)
+        q_WHND, k_WHND, v_WHND = split_heads(qkv)
         mixed_WHND = key_graph_attention(
             q_WHND,
             k_WHND,

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from kgt_lightning.ops import KeyGraph, available_implementations, build_key_graph, key_graph_attention
+from kgt_lightning.ops.attention.native import split_heads
 from kgt_lightning.ops.kernels import native_build
 
 pytestmark = pytest.mark.skipif(
@@ -103,6 +104,27 @@ def test_merging_the_heads_costs_no_copy():
     packed, table, graph = make_inputs()
     merged = attend(packed, table, graph)[0].transpose(1, 2)
     assert merged.is_contiguous()
+
+
+@pytest.mark.parametrize("impl", ["native", "reference"])
+def test_gradients_of_split_heads_are_those_of_views(monkeypatch, impl):
+    packed, table, graph = make_inputs(dtype=torch.float64)
+    stacked, stack = [], torch.stack
+    monkeypatch.setattr(torch, "stack", lambda tensors: stacked.append(1) or stack(tensors))
+
+    def gradient(split):
+        leaf = packed.clone().requires_grad_()
+        out = key_graph_attention(*split(leaf), graph, scale=0.3, bias_table=table, impl=impl)
+        weights = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)
+        return torch.autograd.grad((out * weights).sum(), leaf)[0]
+
+    assert torch.equal(gradient(split_heads), gradient(lambda leaf: leaf.permute(2, 0, 3, 1, 4).unbind(0)))
+    assert len(stacked) == (impl != "native")  # those of the kernel lie packed already
+
+
+def test_split_heads_can_be_differentiated_twice():
+    packed = torch.randn(1, 3, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradgradcheck(lambda leaf: sum(t.square().sum() for t in split_heads(leaf)), packed)
 
 
 def test_neighbours_outside_the_window_are_refused():

@@ -75,11 +75,11 @@ def _attention_backward(
     bias_table: Tensor | None,
     scale: Tensor,
     cosine: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    grad_q, grad_k, grad_v = (_empty_nodes_first(q) for _ in range(3))
+) -> tuple[Tensor, Tensor, Tensor]:
+    packed = _empty_packed(q)
     if not q.numel():
         nothing = q.new_zeros(0) if bias_table is None else torch.zeros_like(bias_table)
-        return grad_q, grad_k, grad_v, nothing, torch.zeros_like(scale)
+        return packed, nothing, torch.zeros_like(scale)
     grad_out, q, k, v, index = (_rows(t) for t in (grad_out, q, k, v, index))
     windows = len(q)
     groups = windows if bias_table is None else min(windows, WINDOW_GROUPS)
@@ -88,9 +88,9 @@ def _attention_backward(
     grad_scale = scale.new_zeros(groups, *scale.shape)
     kernel = library(double=q.dtype == torch.float64).kgt_backward
     inputs = (_shape(q, index, cosine), *map(_view, (q, k, v, index)), _pointer(table), _pointer(scale))
-    views = map(_view, (grad_out, grad_q, grad_k, grad_v))
+    views = map(_view, (grad_out, *_heads(packed)))
     _check(kernel(*inputs, *views, _pointer(grad_table), _pointer(grad_scale), groups))
-    return grad_q, grad_k, grad_v, grad_table if table is None else grad_table.sum(0), grad_scale.sum(0)
+    return packed, grad_table if table is None else grad_table.sum(0), grad_scale.sum(0)
 
 
 @_attention.register_fake
@@ -108,10 +108,9 @@ def _(
     bias_table: Tensor | None,
     scale: Tensor,
     cosine: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     grad_table = q.new_empty(0) if bias_table is None else torch.empty_like(bias_table)
-    grad_q, grad_k, grad_v = (_empty_nodes_first(q) for _ in range(3))
-    return grad_q, grad_k, grad_v, grad_table, torch.empty_like(scale)
+    return _empty_packed(q), grad_table, torch.empty_like(scale)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -121,8 +120,8 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _differentiate(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
     q, k, v, index, bias_table, scale = ctx.saved_tensors
-    *grads, grad_table, grad_scale = _attention_backward(grad_out, q, k, v, index, bias_table, scale, ctx.cosine)
-    return *grads, None, None if bias_table is None else grad_table, grad_scale, None
+    packed, grad_table, grad_scale = _attention_backward(grad_out, q, k, v, index, bias_table, scale, ctx.cosine)
+    return *_heads(packed), None, None if bias_table is None else grad_table, grad_scale, None
 
 
 _attention.register_autograd(_differentiate, setup_context=_save)
@@ -132,6 +131,54 @@ def _empty_nodes_first(q_WHND: Tensor) -> Tensor:
     """Unset [W, H, N, D] that lies in memory as [W, N, H, D]."""
     windows, heads, num_nodes, width = q_WHND.shape
     return q_WHND.new_empty(windows, num_nodes, heads, width).transpose(1, 2)
+
+
+def _empty_packed(q_WHND: Tensor) -> Tensor:
+    """Unset [W, N, 3, H, D]: the gradients of a projection to queries, keys and values."""
+    windows, heads, num_nodes, width = q_WHND.shape
+    return q_WHND.new_empty(windows, num_nodes, 3, heads, width)
+
+
+def _heads(packed_WN3HD: Tensor) -> tuple[Tensor, ...]:
+    return packed_WN3HD.permute(2, 0, 3, 1, 4).unbind()
+
+
+class _Heads(torch.autograd.Function):
+    """:func:`_heads`, whose gradients are taken as they lie where they lie packed already."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(packed_WN3HD: Tensor) -> tuple[Tensor, ...]:
+        return _heads(packed_WN3HD)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing of the forward pass is kept; torch.func wants it said apart."""
+
+    @staticmethod
+    def backward(ctx: Any, *grads_WHND: Tensor) -> Tensor:
+        first = grads_WHND[0]
+        windows, heads, num_nodes, width = first.shape
+        row = heads * width
+        strides = (num_nodes * 3 * row, width, 3 * row, 1)
+        packed = not torch.is_grad_enabled() and all(
+            grad.stride() == strides
+            and grad.storage_offset() == first.storage_offset() + i * row
+            and grad.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+            for i, grad in enumerate(grads_WHND)
+        )
+        if packed:
+            return first.as_strided((windows, num_nodes, 3, heads, width), (strides[0], 3 * row, row, width, 1))
+        return torch.stack(grads_WHND).permute(1, 3, 0, 2, 4)
+
+
+def split_heads(packed_WN3HD: Tensor) -> tuple[Tensor, ...]:
+    """Queries, keys and values [W, H, N, D] of a projection [W, N, 3, H, D]: views of it, and so are their gradients.
+
+    What autograd itself makes of the views would be two copies of the gradients.
+    """
+    return _heads(packed_WN3HD) if torch.compiler.is_compiling() else _Heads.apply(packed_WN3HD)
 
 
 def _rows(tensor: Tensor) -> Tensor:
