@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -98,10 +99,17 @@ def test_memory_from_upload_to_download(start, tmp_path, trained, monkeypatch):
                 peak(f"{event['done']} of {event['parts']}, {event['left_seconds']} s left")
         peak("restored")
         place = {"top": 0, "left": 0, "height": min(height, 1024), "width": min(width, 1024)}
-        with ThreadPoolExecutor(8) as several:
-            layers = list(several.map(lambda _: page.get(f"{photo}/layer/texture", params=place), range(16)))
+        with ThreadPoolExecutor(50) as clients:
+            layers = list(clients.map(lambda _: page.get(f"{photo}/layer/texture", params=place), range(50)))
         assert {answer.status_code for answer in layers} == {200}
-        peak("shown")
+        peak("shown to 50 at once")
+        said = HTTPConnection(*address.removeprefix("http://").split(":"))
+        said.putrequest("PUT", f"/{hello['key']}/pictures?name=a.jpg")
+        said.putheader("Origin", address)
+        said.putheader("Content-Length", str(10**9))
+        said.endheaders()
+        assert said.getresponse().status == 413
+        peak("offered 1 GB")
         assert page.put(f"{photo}/clean", params=params, content=content).status_code == 201
         assert page.get(f"{photo}/scores", params={"texture": 50}).json()["restored"]
         peak("compared")

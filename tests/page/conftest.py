@@ -51,9 +51,9 @@ class Visitor:
 def module(tiny: Callable, tmp_path_factory: pytest.TempPathFactory) -> RestorationModule:
     config = tiny(tmp_path_factory.mktemp("page")).module
     config.update({"loss": None, "optim": None})
+    torch.manual_seed(0)
     module = instantiate(config).eval()
     # Untrained, it would give back what it is given.
-    torch.manual_seed(0)
     for weights in module.network.head.parameters():
         torch.nn.init.normal_(weights, std=0.05)
     return module

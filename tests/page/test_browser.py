@@ -1,6 +1,7 @@
 """The page in a real browser: Debian's Chromium, driven by playwright."""
 
 import base64
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,6 +79,9 @@ def test_a_dropped_photograph_is_restored_compared_adjusted_and_kept(open_page, 
     state(page, "restored in")
     before = np.asarray(Image.open(photo_file))[50, 75]
     sync_api.expect(page.locator("#download")).to_be_enabled()
+    told = page.locator("[role=status][aria-live=polite]")
+    sync_api.expect(told).to_have_text(re.compile("cat.png: restored in"))
+    assert {".avif", ".jpg"} < set(page.locator("#files").get_attribute("accept").split(","))
     page.wait_for_load_state("networkidle")
     assert page.evaluate(PIXEL, ["before", 75, 50])[:3] == before.tolist()
     assert page.evaluate(PIXEL, ["restored", 75, 50])[3] == 255
@@ -96,13 +100,23 @@ def test_a_dropped_photograph_is_restored_compared_adjusted_and_kept(open_page, 
     page.mouse.up()
     assert 0 < int(page.locator("#split").input_value()) < 90
 
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    opacity = "['after', 'texture'].map((id) => document.getElementById(id).style.opacity)"
+    page.locator("#strength").focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator("#texture-amount").focus()
+    page.keyboard.press("End")
+    assert page.evaluate(opacity) == ["0.99", "1"]
     page.locator("#strength").focus()
     page.keyboard.press("Home")
-    assert page.evaluate("document.getElementById('after').style.opacity") == "0"
+    assert page.evaluate(opacity) == ["0", "1"]
+    assert asked == [], "nothing is computed for that"
     page.locator("#view").focus()
-    page.keyboard.press("4")
-    assert "scale(4)" in page.evaluate("document.getElementById('scene').style.transform")
-    assert page.locator("#four").get_attribute("aria-pressed") == "true"
+    for key, button in (("1", "#one"), ("4", "#four")):
+        page.keyboard.press(key)
+        assert f"scale({key})" in page.evaluate("document.getElementById('scene').style.transform")
+        assert page.locator(button).get_attribute("aria-pressed") == "true"
     with page.expect_download() as kept:
         page.click("#download")
     assert kept.value.suggested_filename == "cat-restored.png"
@@ -126,7 +140,9 @@ def test_neighbours_light_up_under_the_mouse_and_by_keys(open_page, photo_file):
     sync_api.expect(page.locator("#graph-says")).not_to_have_text(said)
     page.locator("#k").focus()
     page.keyboard.press("ArrowLeft")
-    sync_api.expect(page.locator("#cost")).to_contain_text("s a tile")
+    sync_api.expect(page.locator("#cost")).to_have_text(
+        re.compile(r"s a tile, \d+ % of that with k = 8; .* changes by")
+    )
 
 
 def test_the_error_to_a_clean_picture_is_shown(open_page, photo_file):
@@ -161,28 +177,56 @@ def test_two_tabs_have_their_own_pictures(open_page, photo_file):
     state(second, "restored in")
 
 
-def test_it_fits_a_phone_and_every_control_has_a_name(open_page, photo_file):
-    page = open_page(viewport={"width": 360, "height": 740}, color_scheme="dark")
+CONTRAST = """() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => channels(colour).slice(0, 3).map((value) => value / 255)
+    .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, value, channel) => sum + value * [0.2126, 0.7152, 0.0722][channel], 0);
+  const ground = (node) => {
+    const colour = getComputedStyle(node).backgroundColor;
+    return (channels(colour)[3] ?? 1) === 1 ? colour : ground(node.parentElement);
+  };
+  const bad = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some((child) => child.nodeType === Node.TEXT_NODE && child.data.trim());
+    if (!own || !node.checkVisibility() || node.closest("#divider, :disabled")) continue;
+    const [less, more] = [light(getComputedStyle(node).color), light(ground(node))].sort((a, b) => a - b);
+    if ((more + 0.05) / (less + 0.05) < 4.5) bad.push(node.outerHTML.slice(0, 80));
+  }
+  return bad;
+}"""
+"""Texts with less contrast than 4.5:1 (WCAG 2.2, 1.4.3)."""
+
+
+@pytest.mark.parametrize(("scheme", "colour"), [("light", "rgb(246, 246, 243)"), ("dark", "rgb(22, 24, 26)")])
+def test_it_fits_a_phone_and_every_control_has_a_name(open_page, photo_file, scheme, colour):
+    page = open_page(viewport={"width": 360, "height": 740}, color_scheme=scheme)
     drop(page, photo_file)
     state(page, "restored in")
     for mode in ("#compare", "#graph", "#error"):
         page.click(mode)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert page.evaluate(CONTRAST) == []
     nameless = page.evaluate(
         """[...document.querySelectorAll("input, select, button, progress")]
            .filter((control) => !control.labels?.length && !control.ariaLabel && !control.textContent.trim())
            .map((control) => control.id)"""
     )
     assert nameless == []
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 26)"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == colour
 
 
-def test_a_large_picture_is_shown_and_cancelled(open_page, tmp_path):
+def test_tiles_of_a_large_picture_appear_until_it_is_cancelled(open_page, photo_file, tmp_path):
     waves = (127 + 60 * np.sin(np.arange(1500) / 40) + 60 * np.cos(np.arange(1000) / 50)[:, None]).astype(np.uint8)
     Image.fromarray(waves).convert("RGB").save(tmp_path / "large.jpg")
     page = open_page()
-    page.set_input_files("#files", tmp_path / "large.jpg")
-    state(page, "20 of")
+    page.set_input_files("#files", [tmp_path / "large.jpg", photo_file])
+    sync_api.expect(page.locator(".state").first).to_have_text(re.compile(r"^[2-9]\d of \d+ tiles, \d+ (s|min) left$"))
+    state(page, "waiting, 1 before it")
+    assert page.evaluate(PIXEL, ["restored", 20, 20])[3] == 255, "it is there before the rest is"
     page.get_by_role("button", name="Cancel large.jpg").click()
     state(page, "cancelled")
-    assert page.evaluate(PIXEL, ["before", 0, 0])[3] == 255
+    assert page.evaluate(PIXEL, ["before", 1499, 999])[3] == 255
+    assert page.evaluate(PIXEL, ["restored", 1499, 999])[3] == 0
+    state(page, "restored in")
+    sync_api.expect(page.locator("#download")).to_be_disabled()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kgt_lightning.config.extras import missing, require
 from kgt_lightning.images.codecs import opened
-from kgt_lightning.images.files import check_unit_range, read_raster, read_shape
+from kgt_lightning.images.files import check_unit_range, is_raw, read_raster, read_shape
 from kgt_lightning.images.formats import EXTRAS, FORMATS
 from kgt_lightning.images.raster import Raster, colours
 from kgt_lightning.page.engine import Engine
@@ -96,6 +96,8 @@ def plain_name(name: str) -> str:
     stem, dot, suffix = last.rpartition(".")
     if extra := EXTRAS.get(f".{suffix.lower()}"):
         require(f"reading .{suffix.lower()}", *extra)
+    elif is_raw(last):
+        raise ValueError(f"{last[:80]} is a raw file: kgt restore task=demosaic makes a picture of it")
     elif f".{suffix.lower()}" not in FORMATS:
         raise ValueError(
             f"{last[:80] or 'a file without a name'} is no image of a known kind: use {', '.join(suffixes())}"

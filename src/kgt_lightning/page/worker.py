@@ -11,6 +11,7 @@ import numpy as np
 from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.photo import Photo, Result
 from kgt_lightning.page.session import Session
+from kgt_lightning.system.hardware import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +84,11 @@ class Worker:
                 self._tell(job, "failed", reason=str(error))
             # The page stays usable whatever a model or a picture does.
             except Exception as error:
+                reason = f"it could not be restored ({type(error).__name__}): see the log"
+                if is_out_of_memory(error):
+                    reason = "there is no memory left for it: start kgt serve with a smaller tile"
                 log.exception("a picture could not be restored")
-                self._tell(job, "failed", reason=f"it could not be restored ({type(error).__name__}): see the log")
+                self._tell(job, "failed", reason=reason)
             with self._changed:
                 self._jobs.remove(job)
                 self._tell_places()

@@ -66,8 +66,6 @@ def _restored(
         if done.rows is None:
             continue
         rows = done.rows[0]
-        if not rows.isfinite().all():
-            raise ValueError("the model computed values that are not finite: it cannot restore this image")
         if restored.size == 0:
             restored = np.empty((array.shape[0] * scale, array.shape[1] * scale, len(rows)), array.dtype)
         samples = to_samples(rows, bits=bits)

@@ -22,7 +22,7 @@ def restored_tiles(
     image goes through a gray model channel by channel.
 
     Raises:
-        ValueError: if the image has colours where the module restores them.
+        ValueError: if the image has colours where the module restores them, or it computes values that are not finite.
 
     """
     channels, scale = module.degraded_channels, module.network.scale
@@ -37,6 +37,8 @@ def restored_tiles(
         elif len(image) > channels:
             degraded = degraded.transpose(0, 1)
         restored = module(degraded).float()
+        if not restored.isfinite().all():
+            raise ValueError("the model computed values that are not finite: it cannot restore this image")
         if mixing != AS_RESTORED:
             restored = mixing(module.baseline(degraded), restored)
         if len(image) < channels:

@@ -29,7 +29,7 @@ server.listen({
   },
   waiting: (event) => told(event, (picture) => named(picture, `waiting, ${event.place} before it`)),
   started: (event) => told(event, (picture) => {
-    Object.assign(picture, { scale: event.scale, parts: 0, finished: false, at: 0 });
+    Object.assign(picture, { scale: event.scale, parts: 0, places: [], finished: false, at: 0 });
     if (picture === shown) viewer.begin(event.scale);
     named(picture, `${event.model} has begun`);
     picture.bar.hidden = false;
@@ -38,6 +38,7 @@ server.listen({
   }),
   tile: (event) => told(event, (picture) => {
     picture.parts = event.done;
+    picture.places.push(event);
     picture.bar.max = event.parts;
     picture.bar.value = event.done;
     const left = event.done < event.parts ? `, ${seconds(event.left_seconds)} left` : "";
@@ -48,7 +49,11 @@ server.listen({
     }
     if (picture === shown) viewer.draw("restored", event).catch(() => {});
   }),
-  rows: (event) => told(event, (picture) => picture === shown && viewer.draw("restored", event).catch(() => {})),
+  rows: (event) => told(event, (picture) => {
+    // Whole rows take the place of the tiles that they were blended from.
+    picture.places = [...picture.places.filter((place) => place.event === "rows"), event];
+    if (picture === shown) viewer.draw("restored", event).catch(() => {});
+  }),
   finished: (event) => told(event, (picture) => {
     picture.finished = true;
     ended(picture, `restored in ${seconds(event.seconds)}`);
@@ -82,7 +87,7 @@ async function take(files) {
     try {
       if (file.size > limits.megabytes * 1e6) throw new Error(`the file has ${Math.round(file.size / 1e6)} MB, at most ${limits.megabytes} are taken`);
       named(picture, "being read");
-      Object.assign(picture, await server.add(file), { scale: 1, parts: 0, finished: false });
+      Object.assign(picture, await server.add(file), { scale: 1, parts: 0, places: [], finished: false });
       pictures.set(picture.number, picture);
       named(picture, `${picture.width} x ${picture.height} pixels`);
       if (!shown) await select(picture, false);

@@ -12,7 +12,7 @@ export const place = { zoom: 1, left: 0, top: 0, width: 0, height: 0, scale: 1, 
 let picture = null;
 let showing = 0; // counts up: what was fetched for another picture is dropped
 
-// Show a picture: {number, width, height, scale, parts: whether anything is restored}.
+// Show a picture: {number, width, height, scale, places: what is restored of it so far, finished, clean}.
 export async function show(next) {
   picture = next;
   const mine = ++showing;
@@ -25,8 +25,13 @@ export async function show(next) {
   canvases.before.height = picture.height;
   fit();
   await load("before", mine);
-  if (picture.parts) await load("restored", mine);
-  if (picture.finished) await load("texture", mine);
+  if (picture.finished) {
+    await load("restored", mine);
+    await load("texture", mine);
+  } else {
+    // Not as a whole: what is not restored yet would be black.
+    for (const place of [...picture.places]) await draw("restored", place, mine);
+  }
   if (picture.clean) await load("clean", mine);
 }
 
