@@ -1,7 +1,7 @@
 /* native.c with as much of an OpenMP runtime as it needs, on threads that a sanitizer knows: GCC's own runtime synchronizes
  * by means that ThreadSanitizer does not see, so that every use of it would look like a race.
  *
- * Runs forward, backward and selection by one thread and by several, and ends with 1 where their bits differ. With an argument
+ * Runs forward, backward and the choice of neighbours by one thread and by several, and ends with 1 where their bits differ. With an argument
  * the threads write to one counter, a race that must be found.
  */
 #include <pthread.h>
@@ -68,10 +68,12 @@ void GOMP_barrier(void) { pthread_barrier_wait(&barrier); }
 void GOMP_loop_end(void) { GOMP_barrier(); }
 void GOMP_loop_end_nowait(void) {}
 
-enum { W = 5, H = 3, SIDE = 7, N = SIDE * SIDE, K = 9, D = 20, GROUPS = 2, SPAN = (2 * SIDE - 1) * (2 * SIDE - 1) };
+enum {
+  W = 5, H = 3, SIDE = 7, N = SIDE * SIDE, K = 9, D = 20, CHANNELS = 6, GROUPS = 2, SPAN = (2 * SIDE - 1) * (2 * SIDE - 1)
+};
 typedef real heads_t[W * H * N * D];
 static heads_t q, k, v, grad_out;
-static real table[H * SPAN], scale[H] = {1, 2, 3}, similarity[W * N * N];
+static real table[H * SPAN], scale[H] = {1, 2, 3}, nodes[W * N * CHANNELS];
 
 typedef struct {
   heads_t out, grad_q, grad_k, grad_v;
@@ -87,7 +89,8 @@ static int compute(results_t *r, int64_t threads) {
   const tensor_t a = heads_of(q), b = heads_of(k), c = heads_of(v), g = heads_of(grad_out), out = heads_of(r->out);
   const tensor_t grad_a = heads_of(r->grad_q), grad_b = heads_of(r->grad_k), grad_c = heads_of(r->grad_v);
   const index_t index = {r->index, N * K, K};
-  return kgt_select(similarity, W * N, N, K, r->index, threads) | kgt_forward(&shape, &a, &b, &c, &index, table, scale, &out) |
+  return kgt_neighbours(nodes, W, N, CHANNELS, K, r->index, threads) |
+         kgt_forward(&shape, &a, &b, &c, &index, table, scale, &out) |
          kgt_backward(&shape, &a, &b, &c, &index, table, scale, &g, &grad_a, &grad_b, &grad_c, r->grad_table, r->grad_scale,
                       GROUPS);
 }
@@ -107,7 +110,7 @@ int main(int arguments, char **argument) {
   (void)argument;
   if (arguments > 1) GOMP_parallel(count, NULL, THREADS, 0);
   fill(q, W * H * N * D), fill(k, W * H * N * D), fill(v, W * H * N * D), fill(grad_out, W * H * N * D);
-  fill(table, H * SPAN), fill(similarity, W * N * N);
+  fill(table, H * SPAN), fill(nodes, W * N * CHANNELS);
   const int failed = compute(&by_one, 1) | compute(&by_many, THREADS);
   printf("%d threads: sum of the output %.3f\n", THREADS, (double)by_many.out[0]);
   return failed || memcmp(&by_one, &by_many, sizeof(by_one)) != 0;
