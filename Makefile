@@ -71,6 +71,12 @@ fuzz: setup  ## Look for input that breaks a command for FUZZ_MINUTES=30: config
 	end=$$(($$(date +%s) + 60 * $(FUZZ_MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
 		FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest tests/fuzz --quiet --timeout 0 --hypothesis-seed=$$(date +%s) || exit 1; done
 
+fuzz-commands: setup  ## Run 200 fresh command lines of all commands to their end: how many ended in which way
+	$(BIN)/python tests/fuzz/command_lines.py 200
+
+foreign-images: setup  ## Pass every file of IMAGES=<folder> through restore with a model that changes nothing
+	$(BIN)/python tests/images/through_restore.py $(IMAGES)
+
 GPU := outputs/gpu
 gpu: setup  ## Test, tune and measure on the GPU that is here, in under ten minutes; SMALL=1 tries it without one
 	$(BIN)/python -m kgt_lightning.benchmarks.gpu_day $(GPU) $(if $(SMALL),small)

@@ -1,3 +1,5 @@
+import errno
+
 import numpy as np
 import pytest
 import torch
@@ -157,11 +159,21 @@ def test_what_a_format_cannot_hold_is_said_before_anything_is_restored(run, pixe
     assert sorted(file.name for file in (tmp_path / "out").glob("[!.]*")) == ["a.tif", "b.tif"]
 
 
-def test_out_of_memory_costs_one_image(run, pixels, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            "needs more memory to be restored than there is: try tile=",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device", "out/a.png"), "cannot be written, the disk is full"),
+    ],
+)
+def test_want_of_memory_or_disk_costs_one_image(run, pixels, tmp_path, monkeypatch, error, told):
     for name in ("a.png", "b.png"):
         write_image(tmp_path / "in" / name, Picture(pixels=pixels))
     whole = files.restore_raster
-    given = iter([RuntimeError("DefaultCPUAllocator: can't allocate memory"), None])
+    given = iter([error, None])
 
     def once(*arguments, **options):
         if error := next(given):
@@ -172,7 +184,7 @@ def test_out_of_memory_costs_one_image(run, pixels, tmp_path, monkeypatch):
     code, _, errors = run(tmp_path / "in")
     assert code == 2
     assert "error: 1 of 2 images could not be restored, the first: " in errors
-    assert "a.png needs more memory to be restored than there is: try tile=" in errors
+    assert f"a.png {told}" in errors
     assert [file.name for file in (tmp_path / "out").glob("[!.]*")] == ["b.png"]
 
 

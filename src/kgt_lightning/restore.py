@@ -27,6 +27,7 @@ from kgt_lightning.restoring.mixing import Mixing
 from kgt_lightning.restoring.picture import aligned
 from kgt_lightning.restoring.targets import digest, is_finished, record, targets
 from kgt_lightning.runs.checkpoint import load_checkpoint
+from kgt_lightning.system.ending import joined
 from kgt_lightning.system.files import sha256
 from kgt_lightning.system.hardware import is_out_of_memory, pick_device
 from kgt_lightning.training.module import RestorationModule
@@ -80,7 +81,8 @@ def main(config: DictConfig) -> None:
         except (ValueError, OSError, MemoryError, RuntimeError) as error:  # the other images are worth going on for
             if isinstance(error, MemoryError | RuntimeError) and not is_out_of_memory(error):
                 raise
-            problem = str(error) if str(path) in str(error) or str(target) in str(error) else f"{path}: {error}"
+            said = joined(error)
+            problem = said if str(path) in said or str(target) in said else f"{path}: {said}"
             if not isinstance(error, ValueError | OSError):
                 problem = f"{path} needs more memory to be restored than there is: try tile={max(tile // 2, 32)}"
             failed.append(problem)

@@ -4,6 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kgt_lightning.config.schema import check_types
+from kgt_lightning.config.types import FilePath
 
 
 class Factory(Protocol):
@@ -21,7 +22,7 @@ class Whole:
         count: int = 1,
         rate: float = 1.0,
         switch: bool = True,
-        name: str | None = None,
+        name: FilePath | None = None,
         kind: Literal["a", "b"] = "a",
         sizes: list[int] | int = 1,
         levels: dict[str, float] | None = None,
@@ -57,6 +58,7 @@ def test_values_that_fit_pass(values):
         ({"rate": "fast"}, "whole.rate=fast must be a number"),
         ({"switch": 1}, "whole.switch=1 must be true or false"),
         ({"kind": "c"}, "whole.kind=c must be one of a, b"),
+        ({"name": ""}, "whole.name= must be a path or null"),
         ({"sizes": ["x"]}, r"whole.sizes=\['x'\] must be a list \[...\], each a whole number or a whole number"),
         ({"levels": {"low": "x"}}, "whole.levels=.* must be a mapping {...}, each a number or null"),
         ({"part": 3}, "whole.part=3 must be a section with a _target_ or null"),

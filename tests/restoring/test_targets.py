@@ -49,7 +49,7 @@ def test_names_of_results(folder, output, suffix, expected):
         ("{name.__class__}", ".gif", r"suffix=\.gif must be one of \.avif"),
         ("same-{suffix}", ".png", "would both be written to same-.png"),
         ("x" * 250 + "{name}{suffix}", None, None),
-        ("x" * 250 + "/{name}" + "y" * 250 + "{suffix}", None, "names of more than 255 bytes are not possible"),
+        ("x" * 250 + "/{name}" + "y" * 260 + "{suffix}", None, "names of more than 255 bytes are not possible"),
         ("x" * 260, None, "output=xxx.*names of more than 255 bytes"),
     ],
 )

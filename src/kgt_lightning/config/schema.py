@@ -107,8 +107,8 @@ def signature(name: str) -> dict[str, Any]:
 
 def bounds(hint: Any) -> dict[str, Any]:
     """Bounds of an Annotated, as annotated-types calls them."""
-    named = {name: getattr(each, name, None) for each in hint.__metadata__ for name in _BOUNDS}
-    return {name: limit for name, limit in named.items() if limit is not None}
+    named = ((name, getattr(each, name, None)) for each in hint.__metadata__ for name in _BOUNDS)
+    return {name: limit for name, limit in named if limit is not None}
 
 
 def schema_of(hint: Any) -> dict[str, Any]:
