@@ -63,7 +63,7 @@ test-slurm: setup  ## Run sweeps on a real SLURM that is started for the tests: 
 		{ echo "error: there is no $$each: apt-get install --no-install-recommends slurm-wlm munge" >&2; exit 2; }; done
 	$(BIN)/python -m pytest -m slurm tests/slurm
 
-serve-memory: setup  ## Restore 20 megapixels in kgt serve: under 2 GB at its peak, from upload to download (an hour on two cores)
+serve-memory: setup  ## Restore 20 megapixels in kgt serve: under 2 GB at its peak, from upload to download (a quarter of an hour on two cores)
 	SERVE_MEGAPIXELS=20 $(BIN)/python -m pytest tests/test_serve.py -k memory -s --timeout 0
 
 FUZZ_MINUTES ?= 30
