@@ -63,7 +63,7 @@ def main() -> None:
         tab = browser.new_page(viewport=desktop)
         take(tab, opened, file)
         keep(tab, "serve.webp")
-        tab = browser.new_page(viewport={"width": 1280, "height": 1080}, color_scheme="dark")
+        tab = browser.new_page(viewport={"width": 1280, "height": 1180}, color_scheme="dark")
         take(tab, opened, file)
         tab.click("#four")
         tab.click("#graph")

@@ -133,6 +133,9 @@ def test_neighbours_light_up_under_the_mouse_and_by_keys(open_page, photo_file):
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.locator("#panels button").nth(1).wait_for()
     said = page.locator("#graph-says").inner_text()
+    zoom = page.evaluate("Number(document.getElementById('scene').style.getPropertyValue('--zoom'))")
+    wide = page.evaluate("parseFloat(getComputedStyle(document.getElementById('node')).strokeWidth)")
+    assert zoom > 1 and abs(wide * zoom - 2.5) < 0.1, "as wide on the screen at every zoom"
     assert "stage 1" in said and "stage 2" in said
     page.mouse.move(0, 0)
     page.locator("#view").focus()

@@ -142,6 +142,7 @@ export function move(across, down, zoom = place.zoom) {
 
 function lay() {
   scene.style.transform = `translate(${place.left}px, ${place.top}px) scale(${place.zoom})`;
+  scene.style.setProperty("--zoom", place.zoom);
   scene.classList.toggle("near", place.zoom * devicePixelRatio >= 1.99);
   const x = (split.value / 100) * view.clientWidth;
   divider.style.left = `${x}px`;
