@@ -63,7 +63,7 @@ def test_nothing_is_replaced_and_wrong_arguments_are_explained(run, tmp_path):
     code, _, errors = run("output=best.pth")
     assert code == 2 and "output=best.pth must end in .onnx for format=onnx" in errors
     code, _, errors = run("output=best.onnx", "format=tflite")
-    assert code == 2 and "format=tflite must be one of onnx, darktable, torch" in errors
+    assert code == 2 and "format=tflite must be one of onnx, darktable, torch, safetensors" in errors
 
 
 def test_neighbours_that_are_less_similar_than_others_are_found():

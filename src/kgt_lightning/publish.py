@@ -8,7 +8,6 @@ python -m kgt_lightning.publish --table README.md experiments/models/README.md
 import argparse
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from kgt_lightning.runs.card import as_markdown, make_card
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.runs.measured import answer, seconds_per_megapixel
 from kgt_lightning.runs.model_table import with_tables
+from kgt_lightning.runs.pretrained import sizes
 from kgt_lightning.runs.run import read_state
 from kgt_lightning.runs.weights import weights_content
 from kgt_lightning.system.ending import Parser, mistakes_in_one_line
@@ -75,7 +75,7 @@ def publish(
         name,
         record=record,
         steps=checkpoint.step,
-        weights={"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **_sizes(module)},
+        weights={"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), **sizes(module)},
         data=_trained_on(config["data"]["train"], root),
         leaks=_leaks(config["data"], tested, root),
         results=results,
@@ -156,18 +156,6 @@ def _leaks(data: dict[str, Any], tested: Sequence[str], root: Path) -> list[str]
     )
     kept = [file for file in train if file.relative_to(root).as_posix() not in (data.get("exclude") or [])]
     return [f"{each.test.relative_to(root)} is {each.train.relative_to(root)}" for each in leaks(kept, test)]
-
-
-def _sizes(module: RestorationModule) -> dict[str, Any]:
-    """What a program has to know to give the module its images."""
-    multiple = math.lcm(module.network.backbone.multiple, module.grid)
-    return {
-        "scale": module.network.scale,
-        "degraded_channels": module.degraded_channels,
-        "multiple": multiple,
-        "tile": max(256 - 256 % multiple, multiple),
-        "range": [0.0, 1.0],
-    }
 
 
 def _measures(module: RestorationModule, channels: int) -> dict[str, float]:

@@ -86,7 +86,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "export": {
         **_MODEL,
         "checkpoint": FilePath,
-        "format": Literal["onnx", "darktable", "torch"],
+        "format": Literal["onnx", "darktable", "torch", "safetensors"],
         "output": FilePath,
         "overwrite": bool,
     },

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from kgt_lightning.metrics.published import published
-from kgt_lightning.models import FOLDER
+from kgt_lightning.models import FOLDER, ModelInfo
 
 ABOUT = FOLDER / "about.yaml"
 
@@ -133,6 +133,40 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def folder_card(info: ModelInfo, config: Mapping[str, Any], *, step: int, known: Mapping[str, Any] | None) -> str:
+    """The card of a model in a folder of its own, with the head that the Hugging Face Hub reads.
+
+    Args:
+        info: what is known of the model.
+        config: settings that shape it.
+        step: training steps that were done.
+        known: the card that the package has for it, or None.
+
+    """
+    title = f"# {info.name}\n\nA Key-Graph Transformer for the task `{info.task}`, after {step:,} training steps.\n"
+    return f"""---
+library_name: kgt-lightning
+pipeline_tag: image-to-image
+tags: [image-restoration, {info.task}]
+---
+{title if known is None else as_markdown(known)}
+## Use
+
+```python
+import kgt_lightning
+
+model = kgt_lightning.from_pretrained("this folder, or owner/name on the Hub with download=True")
+restored = model(degraded)  # [B, {info.degraded_channels}, H, W] in 0..1, {info.scale} times as large
+```
+
+## Settings
+
+```yaml
+{OmegaConf.to_yaml(OmegaConf.create(dict(config)), sort_keys=True).rstrip()}
+```
+"""
 
 
 def _beside(record: Mapping[str, Any], config: Mapping[str, Any], test_set: str) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Checkpoint:
     """Weights of the module; the averaged ones where training kept an average."""
     step: int
     """Training steps that were done."""
+    trust: Sequence[str] = ()
+    """Packages besides this one whose classes its configuration may name."""
 
     def change(self, sections: Mapping[str, Any]) -> None:
         """Change settings of the run, for example {"model": {"k": 64}}.
@@ -151,7 +153,7 @@ def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> Checkpoin
     for name, value in _leaves({section: checkpoint.config[section] for section in INSTANTIATED}):
         if name == "_target_":
             check_target(str(value), where=f"checkpoint={path}", trust=trust)
-    return checkpoint
+    return replace(checkpoint, trust=tuple(trust))
 
 
 def read_checkpoint(path: str | Path, *, key: str = "checkpoint") -> Checkpoint:

@@ -26,16 +26,21 @@ def weights_content(*, state: Mapping[str, Tensor], config: Mapping[str, Any], s
         step: training steps that were done.
 
     """
+    # One entry: safetensors writes several in an order that changes from run to run.
+    metadata = {ENTRY: json.dumps({"config": portable(config), "step": step}, sort_keys=True)}
+    return save({key: value.contiguous() for key, value in sorted(state.items())}, metadata=metadata)
+
+
+def portable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections of a run's configuration that a model needs, without what only names places on this machine."""
     kept = {
         key: config[key]
         for key in ("task", "protocol", "model", "degradation", "module", "data", "optim")
         if key in config
     }
     kept["data"] = {key: LOCAL.get(key, value) for key, value in kept["data"].items()}
-    kept = _without_root(kept, config["data"].get("root"))
-    # One entry: safetensors writes several in an order that changes from run to run.
-    metadata = {ENTRY: json.dumps({"config": kept, "step": step}, sort_keys=True)}
-    return save({key: value.contiguous() for key, value in sorted(state.items())}, metadata=metadata)
+    cleaned: dict[str, Any] = _without_root(kept, config["data"].get("root"))
+    return cleaned
 
 
 def _without_root(node: Any, root: str | None) -> Any:
