@@ -16,7 +16,8 @@ ALLOWED: dict[str, set[str]] = {"ops/kernels/constant.py": {"_dynamo_marked_cons
 PUBLIC = {"_replace", "_asdict", "_fields", "_exit", "_check"}
 """Documented in spite of the underscore: of named tuples, of os, and of torch."""
 
-OF_PYTHON = {"_abc_impl", "_is_protocol", "_is_runtime_protocol", "_field_defaults", "_make", *PUBLIC}
+# The last is written into every torch.autograd.Function by its metaclass.
+OF_PYTHON = {"_abc_impl", "_is_protocol", "_is_runtime_protocol", "_field_defaults", "_make", *PUBLIC, "_backward_cls"}
 
 
 def is_private(name: str) -> bool:
