@@ -56,8 +56,8 @@ def arguments(name, trained, tiny_arguments, photo_root, tmp_path, monkeypatch) 
         Image.fromarray(pixels[number:]).save(photos / photo)
     if name == "export":
         # The program is computed once: that takes seconds, and writes nothing.
-        content = export.as_program(load_checkpoint(trained))
-        monkeypatch.setitem(export.FORMATS, "torch", (".pt2", lambda _: content))
+        content = export.as_program(load_checkpoint(trained), "best")
+        monkeypatch.setitem(export.FORMATS, "torch", (".pt2", lambda *_: content))
     short = [*tiny_arguments, "trainer.max_steps=2"]
     return {
         "restore": [f"checkpoint={trained}", f"input={photos}", "output=out", "device=cpu"],
