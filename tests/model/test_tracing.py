@@ -46,9 +46,9 @@ def test_exports_for_any_height_and_width(make_restorer, image, attention):
             torch.testing.assert_close(program(other), restorer(other))
 
 
-def test_torch_func_differentiates_a_model(make_restorer, image):
-    """In plain PyTorch only: torch.func does not know the operations that torch.library.custom_op makes."""
-    restorer = make_restorer(attention="gather")
+@pytest.mark.parametrize("attention", [name for name in ("gather", "native") if name in available_implementations()])
+def test_torch_func_differentiates_a_model(make_restorer, image, attention):
+    restorer = make_restorer(attention=attention)
     parameters = dict(restorer.named_parameters())
 
     def loss(parameters):

@@ -100,9 +100,10 @@ def plan_launches(setting: Setting) -> dict[str, Launch]:
     bits = torch.empty(windows, -(-num_nodes // 32), num_nodes, dtype=torch.int32, device="meta")
     graph = KeyGraph(torch.empty(windows, num_nodes, k, dtype=torch.int32, device="meta"), bits)
     table = torch.empty(heads, (2 * math.isqrt(num_nodes) - 1) ** 2, device="meta")
-    forward, call = plan_forward(q, key, v, graph, table, scale=0.2)
-    backward, *_ = plan_backward(call, torch.empty_like(call.out), deterministic=True)
-    atomic, *_ = plan_backward(call, torch.empty_like(call.out), deterministic=False)
+    forward, call = plan_forward(q, key, v, table, graph.unions, scale=0.2)
+    given = (call, torch.empty_like(call.out), graph.transposed_unions, bits)
+    backward, *_ = plan_backward(*given, deterministic=True)
+    atomic, *_ = plan_backward(*given, deterministic=False)
     names = ("forward", "dq", "dk, dv", "dbias")
     launches = dict(zip(names, [*forward, *backward], strict=True)) | {"dq, dbias by atomics": atomic[0]}
 

@@ -42,8 +42,10 @@ def tune(
     for dtype, width in product(dtypes, widths):
         q, key, v = torch.randn(windows, side**2, 3, 2, width, device=device).to(dtype).permute(2, 0, 3, 1, 4)
         bias = torch.zeros(2, (2 * side - 1) ** 2, device=device)
-        launches, call = plan_forward(q, key, v, graph, bias, scale=width**-0.5)
-        backward, *_ = plan_backward(call, torch.ones_like(call.out), deterministic=False)
+        launches, call = plan_forward(q, key, v, bias, graph.unions, scale=width**-0.5)
+        backward, *_ = plan_backward(
+            call, torch.ones_like(call.out), graph.transposed_unions, graph.packed_bits, deterministic=False
+        )
         for launch in [*launches, *backward]:
             tries = {"warps": (1,), "stages": (2,)} if small else {"warps": (1, 2, 4), "stages": (1, 2, 3)}
             name = entry_name(launch.kernel.__name__, dtype, call.padded_width)

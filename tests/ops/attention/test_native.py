@@ -135,12 +135,12 @@ def test_neighbours_outside_the_window_are_refused():
 
 
 def test_operators_follow_the_rules_of_torch_library():
-    """Schema, fake tensors (torch.compile, torch.export) and autograd registration, as PyTorch checks them."""
+    """Schema and fake tensors (torch.compile, torch.export), as PyTorch checks them; gradcheck has the gradients."""
     packed, table, graph = make_inputs(dtype=torch.float64)
-    q, k, v = (t.detach().clone().requires_grad_() for t in packed.permute(2, 0, 3, 1, 4).unbind(0))
-    scale = torch.tensor([0.3, 2.0], dtype=torch.float64).requires_grad_()
-    arguments = (q, k, v, graph.index32, table.requires_grad_(), scale, True)
+    q, k, v = (t.detach().clone() for t in packed.permute(2, 0, 3, 1, 4).unbind(0))
+    arguments = (q, k, v, graph.index32, table, torch.tensor([0.3, 2.0], dtype=torch.float64), True)
     torch.library.opcheck(torch.ops.kgt.native_attention.default, arguments)
+    torch.library.opcheck(torch.ops.kgt.native_attention_backward.default, (torch.ones_like(q), *arguments))
 
 
 RUNTIMES = """

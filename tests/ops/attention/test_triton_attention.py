@@ -1,9 +1,10 @@
-"""The Triton kernels against the float64 reference: output and all gradients."""
+"""What the Triton kernels promise beyond agreeing with the reference, of which test_triton_sizes.py has most."""
 
 import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from triton_cases import BF16, FP16, FP32, SCALE, TOLERANCE, compare, make_graph, make_inputs, on, random, run
 
 from kgt_lightning.ops import KeyGraph, available_implementations, build_key_graph, key_graph_attention
 from kgt_lightning.ops.attention.reference import reference_attention
@@ -12,96 +13,6 @@ from kgt_lightning.ops.attention.triton_attention import triton_attention
 triton_union = pytest.importorskip("kgt_lightning.ops.attention.triton_union", reason="needs triton")
 
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
-
-FP32, FP16, BF16 = torch.float32, torch.float16, torch.bfloat16
-TOLERANCE = {FP32: 1e-5, FP16: 2e-2, BF16: 2e-2}
-SCALE = 0.2
-
-
-def random(*shape, seed):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def make_graph(window, k, windows, *, duplicates=False):
-    nodes = random(windows, window**2, 20, seed=1)
-    if duplicates:
-        nodes[:, ::2] = nodes[:, :1]
-    return build_key_graph(nodes, k)
-
-
-def on(device, graph):
-    return KeyGraph(graph.index.to(device))
-
-
-def make_inputs(window, width, *, windows, heads):
-    """Queries, keys and values as views of one projection, as a model makes them, and the table."""
-    qkv = random(windows, window**2, 3, heads, width, seed=2)
-    return qkv, random(heads, (2 * window - 1) ** 2, seed=3)
-
-
-def run(attention, qkv, table, graph, **options):
-    qkv = qkv.detach().requires_grad_()
-    table = table if table is None else table.detach().requires_grad_()
-    q, k, v = qkv.permute(2, 0, 3, 1, 4)
-    out = attention(q, k, v, graph, scale=SCALE, bias_table=table, **options)
-    weights = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape).to(out)
-    grads = torch.autograd.grad((out * weights).sum(), [qkv, *([] if table is None else [table])])
-    return {"out": out, "dq": grads[0][:, :, 0], "dk": grads[0][:, :, 1], "dv": grads[0][:, :, 2]} | (
-        {} if table is None else {"dbias": grads[1]}
-    )
-
-
-def compare(actual, expected, tolerance, k):
-    assert actual.keys() == expected.keys()
-    for name, theirs in expected.items():
-        difference = actual[name].cpu().double() - theirs
-        # With one neighbour the softmax is constant: these gradients are zero but for rounding.
-        nothing = k == 1 and name in ("dq", "dk", "dbias")
-        error = difference.abs().max() if nothing else difference.norm() / theirs.norm()
-        assert error < tolerance, f"{name}: error {error:.2e}"
-
-
-CASES = {
-    # window, k, width, dtype, windows, heads, bias
-    "N64-k7-D30-fp32": (8, 7, 30, FP32, 2, 2, True),
-    "N64-k1-D16-fp32": (8, 1, 16, FP32, 1, 2, True),
-    "N64-kN-D32-fp32": (8, 64, 32, FP32, 1, 1, True),
-    "N81-k20-D30-fp16": (9, 20, 30, FP16, 1, 2, True),
-    "N81-k33-D64-bf16": (9, 33, 64, BF16, 1, 1, True),
-    "N100-k50-D30-plain": (10, 50, 30, FP32, 1, 1, False),
-}
-LARGER = {
-    "N144-k37-D30-fp32": (12, 37, 30, FP32, 1, 2, True),
-    "N256-k100-D30-bf16": (16, 100, 30, BF16, 1, 1, True),
-    "N289-k64-D64-fp16": (17, 64, 64, FP16, 1, 1, True),
-    "N36-k5-D100-fp32": (6, 5, 100, FP32, 1, 1, True),
-    "N1024-k24-D16-fp16": (32, 24, 16, FP16, 1, 1, True),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_agrees_with_reference(triton_device, case):
-    window, k, width, dtype, windows, heads, bias = case
-    graph = make_graph(window, k, windows)
-    qkv, table = make_inputs(window, width, windows=windows, heads=heads)
-    qkv = qkv.to(dtype)
-    expected = run(reference_attention, qkv.double(), table if bias else None, graph)
-    table = table.float().to(triton_device) if bias else None
-    actual = run(triton_attention, qkv.to(triton_device), table, on(triton_device, graph))
-    compare(actual, expected, TOLERANCE[dtype], k)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", LARGER.values(), ids=LARGER)
-def test_agrees_with_reference_at_other_sizes(triton_device, case):
-    window, k, width, dtype, windows, heads, _ = case
-    graph = make_graph(window, k, windows)
-    qkv, table = make_inputs(window, width, windows=windows, heads=heads)
-    qkv = qkv.to(dtype)
-    expected = run(reference_attention, qkv.double(), table, graph)
-    actual = run(triton_attention, qkv.to(triton_device), table.float().to(triton_device), on(triton_device, graph))
-    compare(actual, expected, TOLERANCE[dtype], k)
 
 
 @pytest.mark.slow
@@ -297,13 +208,14 @@ def test_neighbours_whose_bias_is_minus_infinity_count_for_nothing(triton_device
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="4 GB that no page of is touched are the CPU's")
-def test_heads_that_lie_far_apart_in_memory(monkeypatch):
-    """Head 2 begins 2**31 elements after head 0, beyond 32 bits. Pages never touched take no memory."""
+@pytest.mark.parametrize("strides", [(2**30, 16), (16, 2**31 // 15 + 1)], ids=["heads", "nodes"])
+def test_heads_and_nodes_that_lie_far_apart_in_memory(monkeypatch, strides):
+    """The last begins 2**31 elements after the first, beyond 32 bits. Pages never touched take no memory."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    room = torch.from_numpy(np.zeros(2**31 + 16 * 16, np.float16))
+    room = torch.from_numpy(np.zeros(2**31 + 64 * 16, np.float16))
     qkv, table = make_inputs(4, 16, windows=1, heads=3)
     q, k, v = qkv.half().permute(2, 0, 3, 1, 4)
-    far = room.as_strided(q.shape, (0, 2**30, 16, 1))
+    far = room.as_strided(q.shape, (0, *strides, 1))
     far.copy_(q)
     graph = make_graph(4, 5, 1)
     ours, theirs = (triton_attention(x, k, v, graph, scale=SCALE, bias_table=table.half()) for x in (far, q))

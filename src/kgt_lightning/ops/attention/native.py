@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kgt_lightning.ops.kernels.derivatives import Gradients, ReverseOnly, one_by_one
 from kgt_lightning.ops.kernels.native_build import library
 from kgt_lightning.ops.key_graph.graph import KeyGraph
 
@@ -47,7 +48,7 @@ def native_attention(
     dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     table = None if bias_table is None else bias_table.to(dtype)
     scale_H = scale.to(dtype) if isinstance(scale, Tensor) else q.new_full((q.shape[1],), scale, dtype=dtype)
-    return _attention(q.to(dtype), k.to(dtype), v.to(dtype), graph.index32, table, scale_H, cosine).to(v.dtype)
+    return _Attention.apply(q.to(dtype), k.to(dtype), v.to(dtype), graph.index32, table, scale_H, cosine).to(v.dtype)
 
 
 @torch.library.custom_op("kgt::native_attention", mutates_args=(), device_types="cpu")
@@ -113,18 +114,42 @@ def _(
     return _empty_packed(q), grad_table, torch.empty_like(scale)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.cosine = inputs
-    ctx.save_for_backward(*tensors)
+for _operation in (_attention, _attention_backward):
+    _operation.register_vmap(one_by_one(_operation))
 
 
-def _differentiate(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-    q, k, v, index, bias_table, scale = ctx.saved_tensors
-    packed, grad_table, grad_scale = _attention_backward(grad_out, q, k, v, index, bias_table, scale, ctx.cosine)
-    return *_heads(packed), None, None if bias_table is None else grad_table, grad_scale, None
+class _Attention(ReverseOnly):
+    @staticmethod
+    def forward(
+        q: Tensor, k: Tensor, v: Tensor, index: Tensor, bias_table: Tensor | None, scale: Tensor, cosine: bool
+    ) -> Tensor:
+        return _attention(q, k, v, index, bias_table, scale, cosine)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, ctx.cosine = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        *_, bias_table, _ = ctx.saved_tensors
+        packed, grad_table, grad_scale = _Gradients.apply(grad_out, *ctx.saved_tensors, ctx.cosine)
+        return *_heads(packed), None, None if bias_table is None else grad_table, grad_scale, None
 
 
-_attention.register_autograd(_differentiate, setup_context=_save)
+class _Gradients(Gradients):
+    @staticmethod
+    def forward(
+        grad_out: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        index: Tensor,
+        bias_table: Tensor | None,
+        scale: Tensor,
+        cosine: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return _attention_backward(grad_out, q, k, v, index, bias_table, scale, cosine)
 
 
 def _empty_nodes_first(q_WHND: Tensor) -> Tensor:

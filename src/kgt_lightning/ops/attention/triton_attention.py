@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from kgt_lightning.ops.attention.triton_call import Backward, Forward, new_heads
+from kgt_lightning.ops.kernels.derivatives import Gradients, ReverseOnly, one_by_one
 from kgt_lightning.ops.kernels.triton_launch import DTYPES, MAX_NODES, MAX_WIDTH, Launch, interpreting, rows
+from kgt_lightning.ops.key_graph.forms import TileUnions
 from kgt_lightning.ops.key_graph.graph import KeyGraph
 
 
@@ -59,7 +60,10 @@ def triton_attention(
         raise ValueError(f"impl='triton' is not possible ({problem}); choose mask or gather")
     if deterministic is None:
         deterministic = torch.are_deterministic_algorithms_enabled()
-    return _TritonAttention.apply(rows(q), rows(k), rows(v), bias_table, graph, scale, deterministic)
+    # Made once for all layers that share the graph, so that it is not left to the backward of each.
+    transposed = vars(graph.transposed_unions) if torch.is_grad_enabled() else {"entries": None, "lengths": None}
+    lists = (*vars(graph.unions).values(), *transposed.values(), graph.packed_bits)
+    return _Attention.apply(q, k, v, bias_table, *lists, scale, deterministic)[0]
 
 
 def why_not_supported(dtype: torch.dtype, width: int, num_nodes: int) -> str | None:
@@ -74,24 +78,27 @@ def why_not_supported(dtype: torch.dtype, width: int, num_nodes: int) -> str | N
 
 
 def plan_forward(
-    q: Tensor, k: Tensor, v: Tensor, graph: KeyGraph, table: Tensor | None, *, scale: float
+    q: Tensor, k: Tensor, v: Tensor, table: Tensor | None, unions: TileUnions, *, scale: float
 ) -> tuple[list[Launch], Forward]:
     """What computes the output and its lse, and these among the tensors of the call."""
     from kgt_lightning.ops.attention import triton_union  # triton is not installed everywhere
 
-    lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
-    call = Forward(q=q, k=k, v=v, table=table, out=new_heads(q), lse=lse, graph=graph, scale=scale)
+    out, lse = _room(q)
+    q, k, v = rows(q), rows(k), rows(v)
+    table = None if table is None else table.contiguous()
+    call = Forward(q=q, k=k, v=v, table=table, out=out, lse=lse, unions=unions, scale=scale)
     return triton_union.plan_forward(call), call
 
 
 def plan_backward(
-    forward: Forward, grad_out: Tensor, *, deterministic: bool
+    forward: Forward, grad_out: Tensor, transposed: TileUnions, bits: Tensor, *, deterministic: bool
 ) -> tuple[list[Launch], Backward, Tensor | None]:
     """What computes the gradients, to be run in order, and these; that of the table is a sum over parts [P, ...]."""
     from kgt_lightning.ops.attention import triton_bias, triton_union
 
-    grads: dict[str, Any] = {name: new_heads(forward.q) for name in ("grad_q", "grad_k", "grad_v")}
-    call = Backward(**vars(forward), grad_out=grad_out, delta=torch.empty_like(forward.lse), **grads)
+    made: dict[str, Any] = {name: new_heads(forward.q) for name in ("grad_q", "grad_k", "grad_v")}
+    made |= {"grad_out": rows(grad_out), "delta": torch.empty_like(forward.lse)}
+    call = Backward(**vars(forward), transposed=transposed, bits=bits, **made)
     launches, table_parts = triton_union.plan_backward(call, deterministic=deterministic)
     if call.table is not None and table_parts is None:
         launch, table_parts = triton_bias.plan_backward_bias(call)
@@ -99,35 +106,120 @@ def plan_backward(
     return launches, call, table_parts
 
 
-class _TritonAttention(torch.autograd.Function):
+@torch.library.custom_op("kgt::triton_attention", mutates_args=())
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor | None, entries: Tensor, lengths: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    with torch.cuda.device_of(q):
+        launches, call = plan_forward(q, k, v, bias_table, TileUnions(entries, lengths), scale=scale)
+        for launch in launches:
+            launch.run()
+    return call.out, call.lse
+
+
+@_attention.register_fake
+def _(
+    q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor | None, entries: Tensor, lengths: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    return _room(q)
+
+
+@torch.library.custom_op("kgt::triton_attention_backward", mutates_args=())
+def _attention_backward(
+    grad_out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias_table: Tensor | None,
+    out: Tensor,
+    lse: Tensor,
+    entries: Tensor,
+    lengths: Tensor,
+    transposed_entries: Tensor,
+    transposed_lengths: Tensor,
+    bits: Tensor,
+    scale: float,
+    deterministic: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    table = None if bias_table is None else bias_table.contiguous()
+    unions, transposed = TileUnions(entries, lengths), TileUnions(transposed_entries, transposed_lengths)
+    q, k, v = rows(q), rows(k), rows(v)
+    forward = Forward(q=q, k=k, v=v, table=table, out=out, lse=lse, unions=unions, scale=scale)
+    with torch.cuda.device_of(q):
+        launches, call, parts = plan_backward(forward, grad_out, transposed, bits, deterministic=deterministic)
+        for launch in launches:
+            launch.run()
+        grad_table = (
+            q.new_empty(0) if parts is None or table is None else parts.sum(0).view(table.shape).to(table.dtype)
+        )
+    return call.grad_q, call.grad_k, call.grad_v, grad_table
+
+
+@_attention_backward.register_fake
+def _(grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor | None, *others: Any) -> tuple[Tensor, ...]:
+    grad_table = q.new_empty(0) if bias_table is None else torch.empty_like(bias_table.contiguous())
+    return new_heads(q), new_heads(q), new_heads(q), grad_table
+
+
+for _operation in (_attention, _attention_backward):
+    _operation.register_vmap(one_by_one(_operation))
+
+
+class _Attention(ReverseOnly):
+    # Every input is named, also those that the backward alone takes: torch.compile counts them.
     @staticmethod
     def forward(
-        ctx: Any,
         q: Tensor,
         k: Tensor,
         v: Tensor,
         bias_table: Tensor | None,
-        graph: KeyGraph,
+        entries: Tensor,
+        lengths: Tensor,
+        transposed_entries: Tensor | None,
+        transposed_lengths: Tensor | None,
+        bits: Tensor,
         scale: float,
         deterministic: bool,
-    ) -> Tensor:
-        table = None if bias_table is None else bias_table.contiguous()
-        with torch.cuda.device_of(q):
-            launches, call = plan_forward(q, k, v, graph, table, scale=scale)
-            for launch in launches:
-                launch.run()
-        ctx.save_for_backward(q, k, v, table, call.out, call.lse)
-        ctx.graph, ctx.scale, ctx.deterministic = graph, scale, deterministic
-        return call.out
+    ) -> tuple[Tensor, Tensor]:
+        return _attention(q, k, v, bias_table, entries, lengths, scale)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, table, out, lse = ctx.saved_tensors
-        forward = Forward(q=q, k=k, v=v, table=table, out=out, lse=lse, graph=ctx.graph, scale=ctx.scale)
-        with torch.cuda.device_of(q):
-            launches, call, table_parts = plan_backward(forward, rows(grad_out), deterministic=ctx.deterministic)
-            for launch in launches:
-                launch.run()
-            grad_table = None if table_parts is None else table_parts.sum(0).view(table.shape).to(table.dtype)
-        return call.grad_q, call.grad_k, call.grad_v, grad_table, None, None, None
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        *tensors, ctx.scale, ctx.deterministic = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*tensors, *output)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, table, *lists, out, lse = ctx.saved_tensors
+        *grads, grad_table = _Gradients.apply(grad_out, q, k, v, table, out, lse, *lists, ctx.scale, ctx.deterministic)
+        return *grads, None if table is None else grad_table, *[None] * (len(lists) + 2)
+
+
+class _Gradients(Gradients):
+    @staticmethod
+    def forward(
+        grad_out: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        bias_table: Tensor | None,
+        out: Tensor,
+        lse: Tensor,
+        entries: Tensor,
+        lengths: Tensor,
+        transposed_entries: Tensor,
+        transposed_lengths: Tensor,
+        bits: Tensor,
+        scale: float,
+        deterministic: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        heads, unions, transposed = (q, k, v), (entries, lengths), (transposed_entries, transposed_lengths)
+        return _attention_backward(
+            grad_out, *heads, bias_table, out, lse, *unions, *transposed, bits, scale, deterministic
+        )
+
+
+def _room(q: Tensor) -> tuple[Tensor, Tensor]:
+    """Unset output and lse."""
+    return new_heads(q), torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)

@@ -102,7 +102,8 @@ def plan_backward_bias(call: Backward) -> tuple[Launch, Tensor]:
     parts = groups * row_blocks**2
     partial = call.lse.new_zeros((parts, heads, offsets, offsets))
     values = {
-        **{"bits": call.graph.packed_bits, "partial": partial, "BX": block},
+        "partial": partial,
+        "BX": block,
         "windows_each": -(-windows // groups) if groups else 0,
         # Wide heads are taken in parts, so that their tiles fit into registers.
         "BC": min(call.padded_width, 64 // call.q.element_size()),

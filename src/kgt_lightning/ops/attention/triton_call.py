@@ -1,6 +1,6 @@
 """The tensors of one attention on the GPU, and the launch of a kernel over them.
 
-Shapes: W windows, H heads, N = M*M nodes, K neighbours, D head width, E = (2M-1)**2 entries of the bias table.
+Shapes: W windows, H heads, N = M*M nodes, D head width, E = (2M-1)**2 entries of the bias table.
 """
 
 import math
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kgt_lightning.ops.kernels.triton_launch import Launch, alignment, dot_precision, next_power
-from kgt_lightning.ops.key_graph.graph import KeyGraph
+from kgt_lightning.ops.key_graph.forms import TileUnions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Forward:
     out: Tensor
     lse: Tensor
     """[W, H, N], float32: base-2 logarithm of the softmax sums."""
-    graph: KeyGraph
+    unions: TileUnions
     scale: float
 
     @property
@@ -36,7 +36,7 @@ class Forward:
     def launch(self, kernel: Any, programs: int, values: dict[str, Any], num_warps: int = 4) -> Launch:
         """Launch over these tensors, their sizes, and further values by name."""
         windows, heads, num_nodes, width = self.q.shape
-        sizes = {"W": windows, "H": heads, "N": num_nodes, "M": math.isqrt(num_nodes), "K": self.graph.k, "D": width}
+        sizes = {"W": windows, "H": heads, "N": num_nodes, "M": math.isqrt(num_nodes), "D": width}
         kind = {"BD": self.padded_width, "BIAS": self.table is not None, "PRECISION": dot_precision(self.q)}
         values = {**vars(self), **sizes, **kind, **values}
         taken = [values.get(name) for name in kernel.arg_names]
@@ -48,6 +48,9 @@ class Forward:
 class Backward(Forward):
     """What a backward reads and writes."""
 
+    transposed: TileUnions
+    bits: Tensor
+    """[W, ceil(N/32), N], int32: one for each pair of nodes, see :func:`pack_bits`."""
     grad_out: Tensor
     delta: Tensor
     """[W, H, N], float32: out . grad_out, written by the launch that computes grad_q."""

@@ -31,7 +31,8 @@ from kgt_lightning.ops.kernels.triton_tiles import (
     tile_nodes,
 )  # fmt: skip
 from kgt_lightning.ops.kernels.triton_tuned import tuned
-from kgt_lightning.ops.key_graph.triton_unions import STEP, TileUnions
+from kgt_lightning.ops.key_graph.forms import TileUnions
+from kgt_lightning.ops.key_graph.triton_unions import STEP
 
 
 @triton.jit
@@ -195,7 +196,7 @@ def union_backward_keys(
 
 def plan_forward(call: Forward) -> list[Launch]:
     """Launches that fill out and lse."""
-    return [_launch(call, union_forward, call.graph.unions)]
+    return [_launch(call, union_forward, call.unions)]
 
 
 def plan_backward(call: Backward, *, deterministic: bool) -> tuple[list[Launch], Tensor | None]:
@@ -208,16 +209,19 @@ def plan_backward(call: Backward, *, deterministic: bool) -> tuple[list[Launch],
         table_sum = call.table.new_zeros((1, *call.table.shape), dtype=torch.float32)
     sums = {"table_sum": table_sum, "ATOMIC": table_sum is not None}
     return [
-        _launch(call, union_backward_queries, call.graph.unions, sums),
-        _launch(call, union_backward_keys, call.graph.transposed_unions),
+        _launch(call, union_backward_queries, call.unions, sums),
+        _launch(call, union_backward_keys, call.transposed),
     ], table_sum
 
 
 def _launch(call: Forward, kernel: Any, unions: TileUnions, values: dict[str, Any] | None = None) -> Launch:
     windows, tiles, room = unions.entries.shape
-    # One warp a tile, more for wide heads, whose rows it could not hold in registers.
-    usual = min(8, max(1, call.padded_width * call.q.element_size() // 64)), 2
+    # One warp a tile, more for wide heads, whose rows it could not hold in registers; where these are the widest, AMD's
+    # compiler has none left for loads in advance.
+    row_bytes = call.padded_width * call.q.element_size()
+    stages = 1 if torch.version.hip is not None and row_bytes > 256 else 2
+    usual = min(8, max(1, row_bytes // 64)), stages
     warps, stages = tuned(kernel.__name__, call.q.dtype, call.padded_width, usual)
-    sizes = {"T": tiles, "L": room, "SIDE": window_side(call.graph.num_nodes), "STEP": STEP}
+    sizes = {"T": tiles, "L": room, "SIDE": window_side(call.q.shape[2]), "STEP": STEP}
     values = {**vars(unions), **sizes, **(values or {})}
     return replace(call.launch(kernel, windows * tiles * call.q.shape[1], values, num_warps=warps), num_stages=stages)

@@ -51,6 +51,7 @@ class Launch:
             self.kernel[(self.programs,)](**self.arguments, num_warps=self.num_warps, num_stages=self.num_stages)
 
 
+@assume_constant_result
 def interpreting() -> bool:
     """Whether Triton's interpreter, which runs kernels on CPU tensors, is on (TRITON_INTERPRET=1)."""
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
@@ -84,11 +85,11 @@ def window_side(num_nodes: int) -> int:
 def rows(tensor: Tensor) -> Tensor:
     """The tensor itself if it lies in memory as the kernels read it, or else a copy.
 
-    Its last dimension is dense, and the second, that of the heads, spans less than 2**31 elements: the kernels compute
-    the place of a head in 32 bits, for want of registers.
+    Its last dimension is dense, and a window spans less than 2**31 elements: the kernels compute the place of a head
+    and of a node in 32 bits, for want of registers.
     """
-    fits = tensor.stride(-1) == 1 and (tensor.shape[1] - 1) * abs(tensor.stride(1)) < 2**31
-    return tensor if fits else tensor.contiguous()
+    span = sum((size - 1) * stride for size, stride in zip(tensor.shape[1:], tensor.stride()[1:], strict=True))
+    return tensor if tensor.stride(-1) == 1 and span < 2**31 else tensor.contiguous()
 
 
 def dot_precision(tensor: Tensor) -> str:

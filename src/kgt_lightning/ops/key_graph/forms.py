@@ -1,10 +1,23 @@
 """The Key-Graph in other forms than the list of neighbours.
 
-Shapes: W windows, N nodes, K neighbours.
+Shapes: W windows, N nodes, K neighbours, T tiles of 4 x 4 nodes, L entries of a list.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TileUnions:
+    """For every tile the nodes that its 16 nodes meet, ascending, each once, and which of the 16 meet it."""
+
+    entries: Tensor
+    """[W, T, L], int32: the node in the lower 16 bits; bit 16 + l says that node l of the tile meets it."""
+    lengths: Tensor
+    """[W, T], int32: entries of the list, rounded up to a multiple of STEP. The last node fills it up, met by none; the
+    rest is memory that nobody reads."""
 
 
 def dense_mask(index: Tensor) -> Tensor:

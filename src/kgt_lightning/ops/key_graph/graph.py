@@ -6,18 +6,15 @@ K neighbours of a node.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from kgt_lightning.ops.kernels.triton_launch import DTYPES
 from kgt_lightning.ops.kernels.triton_launch import why_unavailable as why_no_triton
-from kgt_lightning.ops.key_graph.forms import dense_mask, pack_bits
+from kgt_lightning.ops.key_graph.forms import TileUnions, dense_mask, pack_bits
 from kgt_lightning.ops.key_graph.select import most_similar
-
-if TYPE_CHECKING:
-    from kgt_lightning.ops.key_graph.triton_unions import TileUnions
 
 Form = TypeVar("Form")
 
@@ -105,7 +102,7 @@ class KeyGraph:
         return pack_bits(self.index if self.k == self.num_nodes else self.index32)
 
     @property
-    def unions(self) -> "TileUnions":
+    def unions(self) -> TileUnions:
         """For every tile the neighbours of its nodes, for Triton. Made once, when first asked for."""
         from kgt_lightning.ops.key_graph.triton_unions import list_tile_unions  # triton is not installed everywhere
 
@@ -113,7 +110,7 @@ class KeyGraph:
         return self._form("unions", lambda: list_tile_unions(self.packed_bits, longest, transposed=False))
 
     @property
-    def transposed_unions(self) -> "TileUnions":
+    def transposed_unions(self) -> TileUnions:
         """For every tile the nodes that have one of it as a neighbour. Made once, when first asked for."""
         from kgt_lightning.ops.key_graph.triton_unions import list_tile_unions
 
@@ -152,5 +149,6 @@ def build_key_graph(nodes: Tensor, k: int) -> KeyGraph:
     if nodes.is_cuda and why_no_triton() is None and nodes.dtype in DTYPES:
         from kgt_lightning.ops.key_graph.triton_graph import choose  # triton is not installed everywhere
 
-        return KeyGraph(*choose(nodes, k), checked=True)
+        index, bits = choose(nodes, k)
+        return KeyGraph(index, bits, checked=True)
     return KeyGraph(most_similar(nodes, k), checked=True)

@@ -6,6 +6,7 @@ Shapes: W windows, N nodes, K neighbours, C channels, R rows.
 import torch
 from torch import Tensor
 
+from kgt_lightning.ops.kernels.derivatives import one_by_one
 from kgt_lightning.ops.kernels.native_build import library, why_unavailable
 
 
@@ -45,6 +46,9 @@ def _most_similar_cpu(nodes: Tensor, k: int) -> Tensor:
 @_most_similar_cpu.register_fake
 def _(nodes: Tensor, k: int) -> Tensor:
     return nodes.new_empty(*nodes.shape[:2], k, dtype=torch.int32)
+
+
+_most_similar_cpu.register_vmap(one_by_one(_most_similar_cpu))
 
 
 def _most_similar_native(nodes: Tensor, k: int) -> Tensor:

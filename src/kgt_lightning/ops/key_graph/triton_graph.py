@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kgt_lightning.ops.kernels.derivatives import one_by_one
 from kgt_lightning.ops.kernels.triton_launch import Launch, alignment, dot_precision, next_power, rows
 from kgt_lightning.ops.kernels.triton_tiles import dot
 
@@ -152,7 +153,7 @@ def list_neighbours(bits, index, N, K, BM: tl.constexpr, BN: tl.constexpr):
         chosen = (word >> (column & 31)[None, :]) & 1  # [BM, BN]
         slot = listed[:, None] + tl.cumsum(chosen, 1) - 1
         values = tl.broadcast_to(column[None, :], (BM, BN)).to(index.dtype.element_ty)
-        tl.store(index + row[:, None] * K + slot, values, mask=(chosen != 0) & (slot < K))
+        tl.store(index + row[:, None].to(tl.int64) * K + slot, values, mask=(chosen != 0) & (slot < K))
         listed += tl.sum(chosen, 1)
 
 
@@ -160,8 +161,7 @@ def plan_choice(nodes: Tensor, k: int) -> tuple[list[Launch], Tensor, Tensor]:
     """What chooses the neighbours, and the index [W, N, K] and bits [W, ceil(N/32), N] that it fills."""
     windows, num_nodes, channels = nodes.shape
     nodes = rows(nodes)
-    index = torch.empty((windows, num_nodes, k), dtype=torch.int32, device=nodes.device)
-    bits = torch.empty((windows, -(-num_nodes // 32), num_nodes), dtype=torch.int32, device=nodes.device)
+    index, bits = _room(nodes, k)
     padded = max(32, next_power(num_nodes))
     in_registers = num_nodes <= RESIDENT
     block = 16
@@ -179,6 +179,7 @@ def plan_choice(nodes: Tensor, k: int) -> tuple[list[Launch], Tensor, Tensor]:
     return [choice, Launch(list_neighbours, programs, {**values, "BN": 128})], index, bits
 
 
+@torch.library.custom_op("kgt::choose_neighbours", mutates_args=())
 def choose(nodes: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Neighbours [W, N, K], int32, ascending, and bits [W, ceil(N/32), N], int32, of the Key-Graph of nodes [W, N, C].
 
@@ -189,6 +190,17 @@ def choose(nodes: Tensor, k: int) -> tuple[Tensor, Tensor]:
         for launch in launches:
             launch.run()
     return index, bits
+
+
+@choose.register_fake
+def _room(nodes: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Unset neighbours and bits."""
+    windows, num_nodes, _ = nodes.shape
+    index = torch.empty((windows, num_nodes, k), dtype=torch.int32, device=nodes.device)
+    return index, torch.empty((windows, -(-num_nodes // 32), num_nodes), dtype=torch.int32, device=nodes.device)
+
+
+choose.register_vmap(one_by_one(choose))
 
 
 def _rounds(values: int, parts: int) -> int:

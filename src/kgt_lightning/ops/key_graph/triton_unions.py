@@ -3,29 +3,18 @@
 Shapes: W windows, N nodes, T tiles of 4 x 4 nodes, L entries of a list.
 """
 
-from dataclasses import dataclass
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from kgt_lightning.ops.kernels.derivatives import one_by_one
 from kgt_lightning.ops.kernels.triton_launch import Launch, window_side
 from kgt_lightning.ops.kernels.triton_tiles import tile_nodes
+from kgt_lightning.ops.key_graph.forms import TileUnions
 
 STEP = 32
 """Entries that a program of the attention takes at once."""
-
-
-@dataclass(frozen=True, eq=False)
-class TileUnions:
-    """For every tile the nodes that its 16 nodes meet, ascending, each once, and which of the 16 meet it."""
-
-    entries: Tensor
-    """[W, T, L], int32: the node in the lower 16 bits; bit 16 + l says that node l of the tile meets it."""
-    lengths: Tensor
-    """[W, T], int32: entries of the list, rounded up to a multiple of STEP. The last node fills it up, met by none; the
-    rest is memory that nobody reads."""
 
 
 @triton.jit
@@ -63,23 +52,40 @@ def list_unions(
 
 def plan_unions(bits: Tensor, longest: int, *, transposed: bool) -> tuple[Launch, TileUnions]:
     """What lists the unions of tiles with at most so many entries, from bits [W, ceil(N/32), N], and where."""
-    windows, _, num_nodes = bits.shape
-    side = window_side(num_nodes)
-    tiles = -(-side // 4) * -(-num_nodes // side // 4)
-    # Their length is known on the GPU alone: room is made for the longest.
-    room = -(-min(longest, num_nodes) // STEP) * STEP
-    entries = torch.empty((windows, tiles, room), dtype=torch.int32, device=bits.device)
-    lengths = torch.empty((windows, tiles), dtype=torch.int32, device=bits.device)
-    tensors = {"bits": bits, "entries": entries, "lengths": lengths}
-    sizes = {"N": num_nodes, "L": room, "SIDE": side, "BN": 128, "STEP": STEP}
-    launch = Launch(list_unions, windows * tiles, {**tensors, **sizes, "TRANSPOSED": transposed})
-    return launch, TileUnions(entries, lengths)
+    unions = TileUnions(*_room(bits, longest))
+    windows, tiles, room = unions.entries.shape
+    num_nodes = bits.shape[-1]
+    sizes = {"N": num_nodes, "L": room, "SIDE": window_side(num_nodes), "BN": 128, "STEP": STEP}
+    values = {"bits": bits, **vars(unions), **sizes, "TRANSPOSED": transposed}
+    return Launch(list_unions, windows * tiles, values), unions
 
 
 def list_tile_unions(bits: Tensor, longest: int, *, transposed: bool) -> TileUnions:
-    """Unions of :func:`plan_unions`; of bits without memory (meta), lists without memory."""
+    """Unions of :func:`plan_unions`."""
+    return TileUnions(*_tile_unions(bits, longest, transposed))
+
+
+@torch.library.custom_op("kgt::tile_unions", mutates_args=())
+def _tile_unions(bits: Tensor, longest: int, transposed: bool) -> tuple[Tensor, Tensor]:
     launch, unions = plan_unions(bits, longest, transposed=transposed)
-    if not bits.is_meta:
-        with torch.cuda.device_of(bits):
-            launch.run()
-    return unions
+    with torch.cuda.device_of(bits):
+        launch.run()
+    return unions.entries, unions.lengths
+
+
+@_tile_unions.register_fake
+def _(bits: Tensor, longest: int, transposed: bool) -> tuple[Tensor, Tensor]:
+    return _room(bits, longest)
+
+
+_tile_unions.register_vmap(one_by_one(_tile_unions))
+
+
+def _room(bits: Tensor, longest: int) -> tuple[Tensor, Tensor]:
+    """Unset entries and lengths; how long a list is only the GPU will know, so that room is made for the longest."""
+    windows, _, num_nodes = bits.shape
+    side = window_side(num_nodes)
+    tiles = -(-side // 4) * -(-num_nodes // side // 4)
+    room = -(-min(longest, num_nodes) // STEP) * STEP
+    entries = torch.empty((windows, tiles, room), dtype=torch.int32, device=bits.device)
+    return entries, torch.empty((windows, tiles), dtype=torch.int32, device=bits.device)
