@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     mixing = Mixing(strength=config.strength, texture=config.texture)
     tile_starts(1, config.tile, config.overlap)
+    sources = [config.input] if isinstance(config.input, str) else config.input
     # Of the package's own models one for gray, one for colour images; of checkpoints the same for both.
     names = {channels: choose_checkpoint(config, channels=channels) for channels in (1, 3)}
     load = cache(partial(load_restorer, config))
@@ -48,7 +49,7 @@ def main(config: DictConfig) -> None:
     if names[1] == names[3]:  # what is wrong with it is no fault of an image
         develops = isinstance(load(names[3])[0].degradation, BayerMosaic)
     pairs: dict[Path, Path] = {}
-    for source in [config.input] if isinstance(config.input, str) else config.input:
+    for source in sources:
         here = targets(Path(source).expanduser(), str(config.output), suffix=config.suffix, raw=develops)
         if twice := set(here.values()).intersection(pairs.values()):
             raise ValueError(
