@@ -44,6 +44,14 @@ MODEL = [
 TINY = ("model.width=8", "model.window=4", "model.k=4", "model.layout.depths=[1]", "model.layout.heads=2", "size=[8,8]")
 
 
+NEEDED = ("checkpoint", "input", "output")
+
+
+def names(key, value):
+    """What an error may name: the key, or a value by which it is known."""
+    return [key, *([value] if len(value) > 2 else [])]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """One for all cases: what is written there stays the same."""
@@ -55,20 +63,22 @@ def folder(tmp_path_factory):
 
 @given(key=st.sampled_from(MODEL), value=VALUES)
 def test_any_value_for_any_key_of_a_model(folder, key, value):
-    run(describe.main, *TINY, f"{key}={value}", folder=folder)
+    run(describe.main, *TINY, f"{key}={value}", folder=folder, named=names(key, value))
 
 
 @given(data=st.data(), command=st.sampled_from(sorted(MAINS)))
 def test_any_value_for_any_key_of_a_command(folder, data, command):
-    key = data.draw(st.sampled_from(sorted(COMMANDS[command])))
-    run(MAINS[command], f"{key.removesuffix('.name')}={data.draw(VALUES)}", folder=folder, may_change=["outputs"])
+    key, value = data.draw(st.sampled_from(sorted(COMMANDS[command]))).removesuffix(".name"), data.draw(VALUES)
+    # What is needed besides is missed by its name.
+    named = [*names(key, value), *NEEDED]
+    run(MAINS[command], f"{key}={value}", folder=folder, may_change=["outputs"], named=named)
 
 
 @given(
     arguments=st.lists(st.one_of(TEXTS, VALUES.map("--output {}".format), VALUES.map("input={}".format)), max_size=4)
 )
 def test_any_arguments(folder, arguments):
-    run(restore.main, *arguments, folder=folder)
+    run(restore.main, *arguments, folder=folder, named=[*filter(None, map(str.strip, arguments)), *NEEDED])
 
 
 @given(key=st.sampled_from(sorted(set(leaves(SCHEMA)) - {"run"})), value=VALUES)
@@ -76,4 +86,4 @@ def test_any_value_for_any_key_of_a_training(folder, monkeypatch, key, value):
     """To the point where the run would begin; what was accepted is built."""
     monkeypatch.setattr(train, "run_in_ranks", lambda *_: True)
     monkeypatch.setattr(train, "read_score", lambda *_: None)
-    run(train.main, f"{key}={value}", folder=folder, may_change=["outputs"])
+    run(train.main, f"{key}={value}", folder=folder, may_change=["outputs"], named=names(key, value))
