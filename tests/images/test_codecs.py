@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from kgt_lightning.images.codecs import decode, header
 
@@ -107,3 +107,11 @@ def test_the_size_limit_of_pillow_is_left_as_it_was(tmp_path):
     Image.new("L", (6, 5)).save(tmp_path / "a.png")
     decode(tmp_path / "a.png")
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_format_for_which_pillow_would_start_a_program_is_not_opened(tmp_path):
+    """EPS under another name: Pillow would hand it to Ghostscript."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", format="EPS")
+    for read in (decode, header):
+        with pytest.raises(UnidentifiedImageError):
+            read(tmp_path / "a.png")

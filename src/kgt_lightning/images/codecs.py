@@ -19,7 +19,7 @@ import tifffile
 from PIL import Image
 
 from kgt_lightning.config.extras import require
-from kgt_lightning.images.formats import EXTRAS, RAW, Format
+from kgt_lightning.images.formats import EXTRAS, RAW, Format, pillow_formats
 from kgt_lightning.images.metadata import (
     ORIENTATION,
     early_exif,
@@ -65,7 +65,7 @@ def decode(path: Path) -> Raster:
             array = None
         with _size_limit(path), contextlib.ExitStack() as stack:
             try:
-                image = stack.enter_context(Image.open(file))
+                image = stack.enter_context(Image.open(file, formats=pillow_formats(path)))
             except Exception:
                 # Pillow does not know every layout of TIFF that tifffile reads.
                 if array is None:
@@ -103,7 +103,7 @@ def header(path: Path) -> Header:
                 alpha = bool(set(page.extrasamples) & {1, 2})
         else:
             file.seek(0)
-            with _size_limit(), Image.open(file) as image:
+            with _size_limit(), Image.open(file, formats=pillow_formats(path)) as image:
                 channels = 1 if Image.getmodebase(image.mode) == "L" else 3
                 height, width = image.height, image.width
                 orientation = early_exif(image).get(ORIENTATION, 1)

@@ -111,3 +111,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _natural(name: str) -> list[str | int]:
     return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"([0-9]+)", name.casefold()))]
+
+
+def pillow_formats(path: Path) -> list[str]:
+    """What Pillow may take the file for, whatever it is called: for some other formats it would start programs."""
+    return ["HEIF"] if path.suffix.lower() in EXTRAS else sorted({form.name for form in FORMATS.values()})

@@ -13,13 +13,12 @@ from torch import Tensor
 from kgt_lightning.config.extras import missing, require
 from kgt_lightning.images.codecs import opened
 from kgt_lightning.images.files import check_unit_range, is_raw, read_raster, read_shape
-from kgt_lightning.images.formats import EXTRAS, FORMATS
+from kgt_lightning.images.formats import EXTRAS, FORMATS, pillow_formats
 from kgt_lightning.images.raster import Raster, colours
 from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.pixels import Pixels, to_pixels
 from kgt_lightning.restoring.noise import noise_level
 
-_PILLOW_FORMATS = sorted({form.name for form in FORMATS.values()})
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -119,10 +118,8 @@ def read_photo(file: Path, *, name: str, megapixels: float) -> Raster:
             raise ValueError(f"{name} is empty")
         with opened(file) as stream:
             if not stream.read(4).startswith(_TIFF_STARTS):
-                # Pillow would start other programs for some formats, whatever the file is called.
                 stream.seek(0)
-                formats = ["HEIF"] if file.suffix in EXTRAS else _PILLOW_FORMATS
-                image = Image.open(stream, formats=formats)
+                image = Image.open(stream, formats=pillow_formats(file))
                 check_size(image.height, image.width, megapixels=megapixels)  # before anything can decode it
         _, height, width = read_shape(file)
         check_size(height, width, megapixels=megapixels)
