@@ -9,6 +9,7 @@ import pytest
 from kgt_lightning import evaluate
 from kgt_lightning.images.files import read_image
 from kgt_lightning.report.__main__ import report
+from kgt_lightning.training.module import RestorationModule
 
 
 def results(tmp_path):
@@ -65,6 +66,37 @@ def test_several_checkpoints_and_settings_are_tested_for_the_report(run_command,
     assert [line.split(" | ")[0] for line in lines] == [
         f"| {run} at k={k}" for run in ("first", "second") for k in (4, 8)
     ]
+
+
+def test_an_interrupted_test_goes_on_after_the_last_image(run_command, trained, photo_root, tmp_path, monkeypatch):
+    arguments = (f"checkpoint={trained}", f"data_root={photo_root}", f"hydra.run.dir={tmp_path / 'test'}")
+    whole = RestorationModule.forward
+    restored = []
+
+    def interrupted_at_the_third(module, degraded):
+        if degraded.is_meta:  # operations are counted
+            return whole(module, degraded)
+        if len(restored) == 2:
+            raise MemoryError("too large")
+        restored.append(degraded)
+        return whole(module, degraded)
+
+    monkeypatch.setattr(RestorationModule, "forward", interrupted_at_the_third)
+    code, _, _ = run_command(evaluate.main, *arguments)
+    assert code != 0
+    file = tmp_path / "test" / ".scored.jsonl"
+    file.write_bytes(file.read_bytes() + b'{"how": "ab')  # what a kill may leave
+    restored.clear()
+    code, _, errors = run_command(evaluate.main, *arguments)
+    assert code == 0, errors
+    assert len(restored) == 1
+    again = json.loads((tmp_path / "test" / "results.json").read_text())
+    trained_with = json.loads((trained.parents[1] / "results.json").read_text())
+    assert again["means"] == trained_with["means"]
+    restored.clear()
+    code, _, errors = run_command(evaluate.main, *arguments, "model.k=4")
+    assert code != 0  # all three are scored anew, and the third is interrupted
+    assert len(restored) == 2
 
 
 def test_the_environment_names_the_folder(run_command, trained, photo_root, tmp_path, monkeypatch):

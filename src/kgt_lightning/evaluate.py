@@ -13,16 +13,20 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
+from kgt_lightning import __version__
 from kgt_lightning.config.command import command
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.images.files import Picture, write_image
+from kgt_lightning.restoring.targets import digest
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.runs.results import run_test
-from kgt_lightning.runs.run import Run
+from kgt_lightning.runs.run import Run, config_key
 from kgt_lightning.sweeps.ranks import run_in_ranks
+from kgt_lightning.system.files import sha256
 from kgt_lightning.training.callbacks import side_by_side
 from kgt_lightning.training.module import RestorationModule
+from kgt_lightning.training.score_record import ScoreRecord
 
 SECTIONS = ("data", "degradation", "model", "module")
 
@@ -87,6 +91,11 @@ def main(config: DictConfig) -> None:
     saving = [SaveImages(folder=folder, test_sets=list(map(str, data.test_sets)))] if config.save_images else []
     trainer = instantiate(config.trainer, callbacks=saving)
     with run.recording():
+        if not config.save_images:  # which needs what was restored of every image
+            how = digest([__version__, config_key(tested), sha256(checkpoint.path), str(config.trainer)])
+            module.score_record = ScoreRecord(folder=folder, how=how)
+            if len(module.score_record):
+                log.info("%d images have been scored already", len(module.score_record))
         run.start(device=trainer.strategy.root_device, devices=trainer.world_size)
         results = run_test(trainer, module, data, task=task)
         if trainer.is_global_zero:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kgt_lightning.images.formats import EXTRAS, FORMATS, RAW, list_images
-from kgt_lightning.system.files import sha256
+from kgt_lightning.system.files import append_json_line, read_json_lines, sha256
 
 RECORD = ".restored.jsonl"
 """In each folder of results: what was restored from which bytes, and how."""
@@ -83,7 +83,7 @@ def _target(path: Path, base: Path, output: str, *, suffix: str | None) -> Path:
 
 def is_finished(path: Path, target: Path, *, how: str) -> bool:
     """Whether the target holds, to the byte, what was restored from these bytes of the path in the same way."""
-    lines = _lines(target.parent / RECORD)
+    lines = read_json_lines(target.parent / RECORD)
     entries = [entry for entry in lines if entry.get("file") == target.name and entry.get("how") == how]
     if not entries or not target.is_file():
         return False
@@ -95,25 +95,9 @@ def record(path: Path, target: Path, content: bytes, *, how: str) -> None:
     """Note what is about to be written: a kill before it is written leaves a note of no file, which means nothing."""
     result = hashlib.sha256(content).hexdigest()
     entry = {"file": target.name, "how": how, "source": sha256(path), "result": result}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / RECORD).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+    append_json_line(target.parent / RECORD, entry)
 
 
 def digest(parts: Sequence[object]) -> str:
     """Of settings that results depend on."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _lines(file: Path) -> list[dict[str, str]]:
-    if not file.is_file():
-        return []
-    entries = []
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:  # half a line, after a kill
-            continue
-        if isinstance(entry, dict):
-            entries.append(entry)
-    return entries

@@ -1,14 +1,13 @@
 """``metrics.jsonl``, the log of a run: read back, as CSV, and drawn."""
 
 import csv
-import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from kgt_lightning.system.files import write_figure
+from kgt_lightning.system.files import read_json_lines, write_figure
 from kgt_lightning.system.tables import write_csv
 
 LOG = "metrics.jsonl"
@@ -23,15 +22,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     file = folder / LOG
     if not file.exists():
         return list(_read_csv(folder))
-    lines = []
-    for line in file.read_bytes().splitlines():
-        try:
-            content = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(content, dict) and isinstance(content.get("step"), int):
-            lines.append(content)
-    return lines
+    return [line for line in read_json_lines(file) if isinstance(line.get("step"), int)]
 
 
 def read_metrics(folder: Path) -> dict[str, dict[int, float]]:

@@ -4,10 +4,11 @@ import errno
 import fcntl
 import hashlib
 import io
+import json
 import os
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,32 @@ def write_figure(file: Path, figure: Any, *, dpi: int) -> None:
     content = io.BytesIO()
     figure.savefig(content, dpi=dpi, format=file.suffix.removeprefix("."))
     write_atomic(file, content.getvalue())
+
+
+def append_json_line(file: Path, entry: Mapping[str, Any]) -> None:
+    """Add an object as a line of its own, also behind a line that a kill left half written."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with naming(file), file.open("a+b") as stream:
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            whole = stream.read() == b"\n"
+        else:
+            whole = True
+        stream.write(b"" if whole else b"\n")
+        stream.write(json.dumps(entry).encode() + b"\n")
+
+
+def read_json_lines(file: Path) -> list[dict[str, Any]]:
+    """The objects in the lines of a file, none if there is no file; what a kill left half written is passed over."""
+    entries = []
+    for line in file.read_bytes().splitlines() if file.is_file() else ():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            entries.append(entry)
+    return entries
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from kgt_lightning.model import Backbone, HeadFactory, Restorer, Stage
 from kgt_lightning.model.backbone import check_backbone
 from kgt_lightning.training.losses import Loss
 from kgt_lightning.training.optim import Optim
+from kgt_lightning.training.score_record import ScoreRecord
 
 
 class RestorationModule(lightning.LightningModule):
@@ -73,6 +74,7 @@ class RestorationModule(lightning.LightningModule):
         self.self_ensemble = self_ensemble
         self.seed = seed
         self.scores: list[Scores] = []
+        self.score_record: ScoreRecord | None = None
 
     @property
     def degraded_channels(self) -> int:
@@ -131,7 +133,9 @@ class RestorationModule(lightning.LightningModule):
 
     def validation_step(self, sample: Sample, batch_idx: int) -> Tensor:
         """Restored image; it is scored."""
-        return self._restore_and_score(sample, self.scores[0])
+        restored, found = self._restore_and_score(sample)
+        self.scores[0].update(sample.position, found)
+        return restored
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over images."""
@@ -144,9 +148,17 @@ class RestorationModule(lightning.LightningModule):
         """Begin a list of scores for each test set."""
         self.scores = [self._scores_of(loader) for loader in self.trainer.test_dataloaders or []]
 
-    def test_step(self, sample: Sample, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Restored image; it is scored."""
-        return self._restore_and_score(sample, self.scores[dataloader_idx])
+    def test_step(self, sample: Sample, batch_idx: int, dataloader_idx: int = 0) -> Tensor | None:
+        """Restored image; it is scored. None where a record holds the scores already."""
+        scores, record = self.scores[dataloader_idx], self.score_record
+        if record is not None and (known := record.find(sample)) is not None:
+            scores.update(sample.position, known)
+            return None
+        restored, found = self._restore_and_score(sample)
+        scores.update(sample.position, found)
+        if record is not None:
+            record.add(sample, found)
+        return restored
 
     def test_scores(self) -> list[dict[int, list[float]]]:
         """For each test set, by position of the image: scores of the restored image, then those of the baseline."""
@@ -171,11 +183,10 @@ class RestorationModule(lightning.LightningModule):
     def _scores_of(self, loader: Any) -> Scores:
         return Scores(images=len(loader.dataset), number=2 * len(self.scoring.columns)).to(self.device)
 
-    def _restore_and_score(self, sample: Sample, scores: Scores) -> Tensor:
+    def _restore_and_score(self, sample: Sample) -> tuple[Tensor, Tensor]:
         restored = self(sample.degraded).float()
         images = (restored, self.baseline(sample.degraded))
-        scores.update(sample.position, torch.cat([self.scoring(image, sample.clean) for image in images]))
-        return restored
+        return restored, torch.cat([self.scoring(image, sample.clean) for image in images])
 
 
 def self_ensemble(restore: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
