@@ -25,7 +25,7 @@ from PIL import Image
 from kgt_lightning import evaluate, export, restore, train
 from kgt_lightning.report.__main__ import main as report
 from kgt_lightning.runs.checkpoint import load_checkpoint
-from kgt_lightning.system.files import checksum_error
+from kgt_lightning.system.files import NEXT, checksum_error
 
 pytestmark = pytest.mark.slow
 
@@ -117,7 +117,9 @@ def files(folder: Path) -> dict[str, Path]:
     return {
         name.as_posix(): path
         for name, path in found.items()
-        if not any(part.startswith(".") for part in name.parts) and path.suffix not in (*GROWING, ".part")
+        if not any(part.startswith(".") for part in name.parts)
+        and path.suffix not in (*GROWING, ".part")
+        and path.name != NEXT
     }
 
 

@@ -25,7 +25,7 @@ from kgt_lightning.models import NAMES, choose_model, model_file, model_info
 from kgt_lightning.restoring import files
 from kgt_lightning.restoring.mixing import Mixing
 from kgt_lightning.restoring.picture import aligned
-from kgt_lightning.restoring.targets import digest, is_finished, record, targets
+from kgt_lightning.restoring.targets import check_source, digest, is_finished, record, targets
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.system.ending import joined
 from kgt_lightning.system.files import sha256
@@ -41,7 +41,9 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     mixing = Mixing(strength=config.strength, texture=config.texture)
     tile_starts(1, config.tile, config.overlap)
-    sources = [config.input] if isinstance(config.input, str) else config.input
+    sources = [Path(each).expanduser() for each in ([config.input] if isinstance(config.input, str) else config.input)]
+    for source in sources:
+        check_source(source)
     # Of the package's own models one for gray, one for colour images; of checkpoints the same for both.
     names = {channels: choose_checkpoint(config, channels=channels) for channels in (1, 3)}
     load = cache(partial(load_restorer, config))
@@ -50,7 +52,7 @@ def main(config: DictConfig) -> None:
         develops = isinstance(load(names[3])[0].degradation, BayerMosaic)
     pairs: dict[Path, Path] = {}
     for source in sources:
-        here = targets(Path(source).expanduser(), str(config.output), suffix=config.suffix, raw=develops)
+        here = targets(source, str(config.output), suffix=config.suffix, raw=develops)
         if twice := set(here.values()).intersection(pairs.values()):
             raise ValueError(
                 f"input: several files would be written as {min(twice)}: restore them to different folders"

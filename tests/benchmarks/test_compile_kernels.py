@@ -21,9 +21,12 @@ from kgt_lightning.benchmarks.compile_kernels import (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "width"), [*((target, 30) for target in TARGETS), ("gfx942", 128)])
+@pytest.mark.parametrize(("target", "width"), [("sm_90", 30), ("gfx942", 128)])
 def test_kernels_fit(target, width):
-    """In a process of its own: here triton may have been imported for its interpreter, which compiles nothing."""
+    """The command without arguments compiles for every target.
+
+    In a process of its own: here triton may have been imported for its interpreter, which compiles nothing.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     command = [sys.executable, "-m", "kgt_lightning.benchmarks.compile_kernels", target, str(width)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -125,7 +125,7 @@ def test_evaluate(run_command, trained, photo_root, arguments, expected):
     ("arguments", "expected"),
     [
         ([], "input is not given: add input=<value>"),
-        (["input=missing", "output=out", "checkpoint={trained}"], "input=missing does not exist: name an image file"),
+        (["input=missing", "output=out", "checkpoint=missing"], "input=missing does not exist: name an image file"),
         (["input={root}/Set12", "output=out", "checkpoint=missing"], "checkpoint=missing does not exist"),
         (
             ["input={root}/Set12", "output=out"],

@@ -6,7 +6,7 @@ A change that is only to move or rename code leaves them as they are:
     python tests/golden/golden_losses.py --write  writes that file anew: only with a change that is meant to change it
 
 On the machine and with the versions that wrote them, losses and weights are equal bit by bit; elsewhere losses agree
-within 1e-4 of their value.
+within 1e-4 of their value in the first two steps, and within a hundredth after them.
 """
 
 import argparse
@@ -30,7 +30,9 @@ from kgt_lightning.config.command import CONF_DIR
 
 FILE = Path(__file__).with_suffix(".json")
 TASKS = ("camera", "deblur", "demosaic", "denoise", "jpeg", "sr", "weather")
-TOLERANCE = 1e-4
+TOLERANCE, DRIFT, CLOSE = 1e-4, 1e-2, 2
+"""On another machine, in the first steps and after them, and how many are the first: sums in another order choose
+another neighbour where two are equally similar, and from there on two trainings go their own ways."""
 STEPS = 20
 SMALL = (
     "model.width=16",
@@ -106,7 +108,8 @@ def machine() -> dict[str, str]:
 def difference(found: dict[str, Any], golden: dict[str, Any], *, same_machine: bool) -> str | None:
     """What differs, None if nothing does."""
     for step, (ours, theirs) in enumerate(zip(found["losses"], golden["losses"], strict=True), start=1):
-        if not math.isclose(ours, theirs, rel_tol=0 if same_machine else TOLERANCE):
+        tolerance = 0 if same_machine else TOLERANCE if step <= CLOSE else DRIFT
+        if not math.isclose(ours, theirs, rel_tol=tolerance):
             return f"loss {ours!r} at step {step}, golden {theirs!r}"
     if same_machine and found["weights"] != golden["weights"]:
         return "the losses are equal, the weights after the last step are not"

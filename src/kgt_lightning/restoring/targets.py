@@ -28,9 +28,7 @@ def targets(source: Path, output: str, *, suffix: str | None = None, raw: bool =
             is too long, or two images of one name, or a file would replace its source.
 
     """
-    _refuse_long_names(f"input={source}", source)
-    if not source.exists():
-        raise ValueError(f"input={source} does not exist: name an image file, or a folder of them")
+    check_source(source)
     if suffix is not None and suffix.lower() not in FORMATS:
         raise ValueError(f"suffix={suffix} must be one of {', '.join(FORMATS)}")
     pattern, folder = "{" in output, Path(output).expanduser()
@@ -62,6 +60,18 @@ def targets(source: Path, output: str, *, suffix: str | None = None, raw: bool =
             raise ValueError(f"{path} and {written[target]} would both be written to {target}: use {{name}}{{suffix}}")
         written[target] = path
     return pairs
+
+
+def check_source(source: Path) -> None:
+    """See to it that there is a file or folder.
+
+    Raises:
+        ValueError: if there is none.
+
+    """
+    _refuse_long_names(f"input={source}", source)
+    if not source.exists():
+        raise ValueError(f"input={source} does not exist: name an image file, or a folder of them")
 
 
 def _refuse_long_names(given: str, path: Path) -> None:

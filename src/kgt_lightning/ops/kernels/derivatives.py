@@ -22,7 +22,7 @@ class Gradients(ReverseOnly):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        pass
+        """Keep nothing."""
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> None:
