@@ -10,7 +10,6 @@ import torch
 pytest.importorskip("triton")
 
 from kgt_lightning.benchmarks.compile_kernels import (
-    TARGETS,
     Setting,
     Usage,
     count_instructions,
