@@ -28,6 +28,8 @@ FOREIGN: dict[str, dict[str, Any]] = {
         "max_epochs": Literal[-1] | None,  # training is one endless epoch, counted in steps
         "min_epochs": None,
         "max_time": None,
+        # Without 16-true, in which an optimiser's small numbers are zero.
+        "precision": Literal["64-true", "32-true", "bf16-true", "bf16-mixed", "16-mixed", "bf16", 16, 32, 64],
         "val_check_interval": Count,
         "check_val_every_n_epoch": None,
         "accumulate_grad_batches": Count,
