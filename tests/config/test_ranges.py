@@ -35,6 +35,7 @@ def refused(config, command, key, value, words):
         ("optim.schedule.final", -1, r"in 0\.\.1"),
         ("optim.optimizer.weight_decay", -1, "of at least 0"),
         ("trainer.gradient_clip_val", -1, "of at least 0 or null"),
+        ("run_dir", "", "path"),
         ("trainer.precision", "16-true", "bf16-mixed, 16-mixed"),
         ("trainer.max_epochs", 0, "null"),
         ("trainer.max_steps", -1, "of at least 1"),

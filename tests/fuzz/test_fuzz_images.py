@@ -90,7 +90,6 @@ SEEDS: Mapping[str, Callable[[], bytes]] = {
     "lossy.webp": lambda: pillow("WEBP", RGB),
     # What lies under the name of another format is read as what it is.
     "gif.png": lambda: pillow("GIF", Image.fromarray(RGB).quantize()),
-    "j2k.png": lambda: pillow("JPEG2000", RGB),
     "ppm.png": lambda: pillow("PPM", RGB),
 }
 

@@ -54,6 +54,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "seed": Seed,
         "resume": bool,
         "run": Name,
+        "run_dir": FilePath,
         "weights": FilePath | None,
         "sweep": Name | None,
         "retry": bool,
@@ -69,6 +70,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "protocol": Literal["swinir", "grl"] | None,
         "self_ensemble": bool,
         "save_images": bool,
+        "run_dir": FilePath,
     },
     "restore": {
         **_MODEL,
@@ -106,7 +108,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "limits.held_megabytes": Positive,
         "limits.minutes": Positive,
     },
-    "analyze": {**_MODEL, "input": FilePath, "size": Size, "grid": Size, "points": Points},
+    "analyze": {**_MODEL, "input": FilePath, "size": Size, "grid": Size, "points": Points, "run_dir": FilePath},
     "describe": {"size": Annotated[list[Size], Len(2, 2)], "timed": bool},
     "bench": {
         "what": Literal["attention", "graph", "model", "data"],
@@ -134,6 +136,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "pipeline.workers": Annotated[list[Whole], MinLen(1)],
         "pipeline.batches": Count,
         "data_root": FilePath | None,
+        "run_dir": FilePath,
         "seed": Seed,
     },
 }

@@ -115,5 +115,5 @@ def _natural(name: str) -> list[str | int]:
 
 def pillow_formats(path: Path) -> list[str]:
     """What Pillow may take the file for, whatever it is called: for some other formats it would start programs."""
-    harmless = {form.name for form in FORMATS.values()} | {"GIF", "JPEG2000", "PPM"}
+    harmless = {form.name for form in FORMATS.values()} | {"GIF", "PPM"}
     return ["HEIF"] if path.suffix.lower() in EXTRAS else sorted(harmless)
