@@ -18,12 +18,11 @@ from kgt_lightning.config.command import command
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.images.files import Picture, write_image
-from kgt_lightning.restoring.targets import digest
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.runs.results import run_test
 from kgt_lightning.runs.run import Run, config_key
 from kgt_lightning.sweeps.ranks import run_in_ranks
-from kgt_lightning.system.files import sha256
+from kgt_lightning.system.files import digest, sha256
 from kgt_lightning.training.callbacks import side_by_side
 from kgt_lightning.training.module import RestorationModule
 from kgt_lightning.training.score_record import ScoreRecord

@@ -76,11 +76,12 @@ def as_folder(checkpoint: Checkpoint, name: str) -> dict[str, bytes]:
     """
     from kgt_lightning.exports.program import picture
 
-    info = info_of(checkpoint, name=name)
+    restorer = checkpoint.module()
+    info = info_of(checkpoint, restorer, name=name)
     if checkpoint.path.parent == FOLDER:
         own = model_info(name)
         info = replace(info, version=own.version, experimental=own.experimental)
-    model = Pretrained(checkpoint=checkpoint, info=info)
+    model = Pretrained(checkpoint=checkpoint, restorer=restorer, info=info)
     files = model.files()
     image = picture(info.degraded_channels, 64, 64)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():

@@ -25,10 +25,10 @@ from kgt_lightning.models import NAMES, choose_model, model_file, model_info
 from kgt_lightning.restoring import files
 from kgt_lightning.restoring.mixing import Mixing
 from kgt_lightning.restoring.picture import aligned
-from kgt_lightning.restoring.targets import check_source, digest, is_finished, record, targets
+from kgt_lightning.restoring.targets import check_source, is_finished, record, targets
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.system.ending import joined
-from kgt_lightning.system.files import sha256
+from kgt_lightning.system.files import digest, sha256
 from kgt_lightning.system.hardware import is_out_of_memory, pick_device
 from kgt_lightning.training.module import RestorationModule
 

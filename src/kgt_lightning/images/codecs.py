@@ -41,7 +41,7 @@ _MAX_MEGAPIXELS = 400
 _ROWS = 256
 """Of an image that Pillow has decoded, converted at once: the whole would be held three times."""
 _PROFILE_TAG = 0x8773
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _GRAY = (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.MINISBLACK)
 _FLOATS = (np.float16, np.float32)
 _TIFFFILE_ONLY = {22610, 33003, 33004, 33005, 34712, 34887, 34933, 34934, 50001, 50002, 52546}
@@ -59,7 +59,7 @@ def decode(path: Path) -> Raster:
     # Pillow 13 garbles upright what it maps into memory (uncompressed gray TIFF); a file object is never mapped
     with opened(path) as file:
         start = file.read(25)
-        if start.startswith(_TIFF_STARTS) and (found := _by_tifffile(path)) is not None:
+        if start.startswith(TIFF_STARTS) and (found := _by_tifffile(path)) is not None:
             array, profile, orientation = found
         else:
             array = None
@@ -93,7 +93,7 @@ def header(path: Path) -> Header:
     """What is known of the upright image without decoding it."""
     with opened(path) as file:
         start = file.read(25)
-        if start.startswith(_TIFF_STARTS):
+        if start.startswith(TIFF_STARTS):
             with tifffile.TiffFile(path) as tiff:
                 page = tiff.pages.first
                 channels = 1 if page.photometric in _GRAY or page.samplesperpixel < 3 else 3

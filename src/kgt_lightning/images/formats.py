@@ -57,16 +57,15 @@ FORMATS = {
 }
 EXTRAS = dict.fromkeys((".heic", ".heif"), ("heif", "pillow_heif"))
 """Formats that are read, not written, and that an extra brings: its name and its package."""
-OTHERS = re.compile(
-    r"\.(apng|dcm|dds|exr|fits|gif|hdr|heic|heif|hif|ico|j2k|jfif|jp2|jpe|jpx|jxl|jxr|mpo|pbm|pcx|pfm|pgm|pnm|ppm|psd"
-    r"|qoi|sgi|svg|tga|xcf|3fr|arw|cr2|cr3|dng|erf|iiq|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw2|rwl|sr2|srf|srw|x3f)",
-    re.IGNORECASE,
-)
-"""Suffixes of pictures that no folder of images is searched for."""
-
-
 RAW = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw"))
 """Raw files of cameras, which the extra ``raw`` reads and the model for demosaicking makes pictures of."""
+OTHERS = RAW | {
+    *EXTRAS,
+    *(".3fr", ".apng", ".dcm", ".dds", ".erf", ".exr", ".fits", ".gif", ".hdr", ".hif", ".ico", ".iiq", ".j2k"),
+    *(".jfif", ".jp2", ".jpe", ".jpx", ".jxl", ".jxr", ".kdc", ".mef", ".mos", ".mpo", ".mrw", ".nrw", ".pbm", ".pcx"),
+    *(".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".rwl", ".sgi", ".sr2", ".srf", ".svg", ".tga", ".x3f", ".xcf"),
+}
+"""Suffixes of pictures that no folder of images is searched for."""
 
 
 def list_images(folder: str | Path, *, suffixes: Collection[str] = FORMATS) -> list[Path]:
@@ -89,7 +88,7 @@ def list_images(folder: str | Path, *, suffixes: Collection[str] = FORMATS) -> l
         if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file()
     ]
     found = [path for path in visible if path.suffix.lower() in suffixes]
-    others = Counter(path.suffix.lower() for path in visible if OTHERS.fullmatch(path.suffix))
+    others = Counter(path.suffix.lower() for path in visible if path.suffix.lower() in OTHERS)
     left_out = ", ".join(f"{others[each]} {each}" for each in sorted(others) if each not in suffixes)
     if not found:
         also = f" (of pictures in other formats it holds {left_out})" if left_out else ""

@@ -21,26 +21,8 @@ _XMP = 700
 _METADATA_CHUNKS = {b"eXIf", b"tEXt", b"zTXt", b"iTXt"}
 _LAYOUT = {
     *(254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 274, 277, 278, 279, 280, 281, 284, 288, 289, 290),
-    *(
-        291,
-        292,
-        293,
-        297,
-        301,
-        317,
-        318,
-        319,
-        *range(320, 348),
-        *range(512, 533),
-        700,
-        32997,
-        33421,
-        33422,
-        33723,
-        34377,
-        34675,
-    ),
-    *(37724, 42112, 42113, 50255, *range(50706, 50709), *range(50710, 51200)),
+    *(291, 292, 293, 297, 301, 317, 318, 319, *range(320, 348), *range(512, 533), 700, 32997, 33421, 33422, 33723),
+    *(34377, 34675, 37724, 42112, 42113, 50255, *range(50706, 50709), *range(50710, 51200)),
 }
 """Tags of TIFF and DNG that say how pixels lie in a file, and those that are kept elsewhere or of no use in another."""
 # Rows of the luminance table of the JPEG standard (ITU T.81, table K.1), in the order of the file.

@@ -11,15 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from kgt_lightning.config.extras import missing, require
-from kgt_lightning.images.codecs import opened
+from kgt_lightning.images.codecs import TIFF_STARTS, opened
 from kgt_lightning.images.files import check_unit_range, is_raw, read_raster, read_shape
 from kgt_lightning.images.formats import EXTRAS, FORMATS, pillow_formats
 from kgt_lightning.images.raster import Raster, colours
 from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.pixels import Pixels, to_pixels
 from kgt_lightning.restoring.noise import noise_level
-
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 class TooMuch(ValueError):  # noqa: N818  # what is wrong, as the page says it
@@ -117,11 +115,12 @@ def read_photo(file: Path, *, name: str, megapixels: float) -> Raster:
         if file.stat().st_size == 0:
             raise ValueError(f"{name} is empty")
         with opened(file) as stream:
-            if not stream.read(4).startswith(_TIFF_STARTS):
+            if stream.read(4).startswith(TIFF_STARTS):
+                _, height, width = read_shape(file)
+            else:  # read_shape decodes PNG files whose metadata stand behind their pixels
                 stream.seek(0)
                 image = Image.open(stream, formats=pillow_formats(file))
-                check_size(image.height, image.width, megapixels=megapixels)  # before anything can decode it
-        _, height, width = read_shape(file)
+                height, width = image.height, image.width
         check_size(height, width, megapixels=megapixels)
         raster = read_raster(file)
         check_unit_range(file, raster)

@@ -1,9 +1,7 @@
 """Which file is written where, and which are finished already."""
 
 import hashlib
-import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from kgt_lightning.images.formats import EXTRAS, FORMATS, RAW, list_images
@@ -106,8 +104,3 @@ def record(path: Path, target: Path, content: bytes, *, how: str) -> None:
     result = hashlib.sha256(content).hexdigest()
     entry = {"file": target.name, "how": how, "source": sha256(path), "result": result}
     append_json_line(target.parent / RECORD, entry)
-
-
-def digest(parts: Sequence[object]) -> str:
-    """Of settings that results depend on."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from kgt_lightning.config.extras import require
 from kgt_lightning.config.keys import NOT_NAMING, lies_in
 from kgt_lightning.runs.curves import LOG, read_log, write_csv_files
-from kgt_lightning.system.files import naming, write_atomic
+from kgt_lightning.system.files import append_json_line, write_atomic
 
 
 class JSONLinesLogger(Logger):
@@ -54,11 +54,8 @@ class JSONLinesLogger(Logger):
         values = {name: value for name, value in metrics.items() if "/" in name}
         if not values or step is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder / LOG
-        with naming(file), file.open("a", encoding="utf-8") as stream:
-            # Lightning counts from zero; here the step is the number of steps done, as in the names of panels.
-            stream.write(json.dumps({"step": int(step) + 1, **values}, default=float) + "\n")
+        # Lightning counts from zero; here the step is the number of steps done, as in the names of panels.
+        append_json_line(self.folder / LOG, {"step": int(step) + 1, **values})
 
     @rank_zero_only
     def cut(self, *, step: int) -> None:

@@ -26,10 +26,10 @@ from kgt_lightning.training.module import RestorationModule
 class Pretrained(nn.Module):
     """Restored images [B, channels, H*scale, W*scale] in [0, 1] of degraded ones [B, degraded_channels, H, W]."""
 
-    def __init__(self, *, checkpoint: Checkpoint, info: ModelInfo) -> None:
+    def __init__(self, *, checkpoint: Checkpoint, restorer: RestorationModule, info: ModelInfo) -> None:
         super().__init__()
         self.checkpoint = checkpoint
-        self.restorer = checkpoint.module()
+        self.restorer = restorer
         self.info = info
 
     def forward(self, degraded: Tensor) -> Tensor:
@@ -110,7 +110,8 @@ def pretrained(name: str) -> Pretrained:
     info, file = model_info(name), model_file(name)
     if sha256(file) != info.sha256:
         raise ValueError(f"{file} is not the file of its card: it is damaged, install the package anew")
-    return Pretrained(checkpoint=load_checkpoint(name), info=info)
+    checkpoint = load_checkpoint(name)
+    return Pretrained(checkpoint=checkpoint, restorer=checkpoint.module(), info=info)
 
 
 def from_pretrained(
@@ -135,13 +136,14 @@ def from_pretrained(
     checkpoint = load_checkpoint(weights, trust=trust)
     if sha256(weights) != told["sha256"]:
         raise ValueError(f"{weights} is not the file of its card: it is damaged, copy it again")
+    restorer = checkpoint.module()
     given = {key: told[key] for key in ("name", "version", "experimental")}
-    return Pretrained(checkpoint=checkpoint, info=replace(info_of(checkpoint, name=folder.name), **given))
+    info = replace(info_of(checkpoint, restorer, name=folder.name), **given)
+    return Pretrained(checkpoint=checkpoint, restorer=restorer, info=info)
 
 
-def info_of(checkpoint: Checkpoint, *, name: str) -> ModelInfo:
-    """What a program has to know to use the model of a checkpoint."""
-    module = checkpoint.module()
+def info_of(checkpoint: Checkpoint, module: RestorationModule, *, name: str) -> ModelInfo:
+    """What a program has to know to use the module of a checkpoint."""
     return ModelInfo(
         name=name,
         task=checkpoint.config.task,

@@ -8,7 +8,7 @@ import json
 import os
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def write_figure(file: Path, figure: Any, *, dpi: int) -> None:
 
 
 def append_json_line(file: Path, entry: Mapping[str, Any]) -> None:
-    """Add an object as a line of its own, also behind a line that a kill left half written."""
+    """Add an object as a line of its own, also behind a line that a kill left half written; scalars as numbers."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with naming(file), file.open("a+b") as stream:
         if stream.tell():
@@ -47,7 +47,7 @@ def append_json_line(file: Path, entry: Mapping[str, Any]) -> None:
         else:
             whole = True
         stream.write(b"" if whole else b"\n")
-        stream.write(json.dumps(entry).encode() + b"\n")
+        stream.write(json.dumps(entry, default=float).encode() + b"\n")
 
 
 def read_json_lines(file: Path) -> list[dict[str, Any]]:
@@ -77,10 +77,15 @@ def naming(file: Path) -> Iterator[None]:
 def sha256(file: Path) -> str:
     """SHA-256 of the content of a file, as hexadecimal digits."""
     with file.open("rb") as stream:
-        digest = hashlib.sha256()
+        found = hashlib.sha256()
         while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+            found.update(block)
+    return found.hexdigest()
+
+
+def digest(parts: Sequence[object]) -> str:
+    """SHA-256 of settings that a result depends on, as hexadecimal digits."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class InUseError(ValueError):

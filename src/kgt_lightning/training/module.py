@@ -20,7 +20,7 @@ from kgt_lightning.model import Backbone, HeadFactory, Restorer, Stage
 from kgt_lightning.model.backbone import check_backbone
 from kgt_lightning.training.losses import Loss
 from kgt_lightning.training.optim import Optim
-from kgt_lightning.training.score_record import ScoreRecord
+from kgt_lightning.training.score_record import ScoreRecord, content
 
 
 class RestorationModule(lightning.LightningModule):
@@ -151,13 +151,14 @@ class RestorationModule(lightning.LightningModule):
     def test_step(self, sample: Sample, batch_idx: int, dataloader_idx: int = 0) -> Tensor | None:
         """Restored image; it is scored. None where a record holds the scores already."""
         scores, record = self.scores[dataloader_idx], self.score_record
-        if record is not None and (known := record.find(sample)) is not None:
+        images = "" if record is None else content(sample)
+        if record is not None and (known := record.find(images)) is not None:
             scores.update(sample.position, known)
             return None
         restored, found = self._restore_and_score(sample)
         scores.update(sample.position, found)
         if record is not None:
-            record.add(sample, found)
+            record.add(images, found)
         return restored
 
     def test_scores(self) -> list[dict[int, list[float]]]:

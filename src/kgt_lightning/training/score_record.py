@@ -34,19 +34,18 @@ class ScoreRecord:
     def __len__(self) -> int:
         return len(self._known)
 
-    def find(self, sample: Sample) -> Tensor | None:
-        """Scores [number] of the images, None if they are still to be computed."""
-        scores = self._known.get(_content(sample))
+    def find(self, images: str) -> Tensor | None:
+        """Scores [number] of the images with this content, None if they are still to be computed."""
+        scores = self._known.get(images)
         return None if scores is None else torch.tensor(scores, dtype=torch.float64)
 
-    def add(self, sample: Sample, scores: Tensor) -> None:
-        """Note scores [number], which were computed."""
-        append_json_line(
-            self._file, {"how": self._how, "images": _content(sample), "scores": scores.double().cpu().tolist()}
-        )
+    def add(self, images: str, scores: Tensor) -> None:
+        """Note scores [number], which were computed, of the images with this content."""
+        append_json_line(self._file, {"how": self._how, "images": images, "scores": scores.double().cpu().tolist()})
 
 
-def _content(sample: Sample) -> str:
+def content(sample: Sample) -> str:
+    """SHA-256 of both images, by which a record knows them."""
     digest = hashlib.sha256()
     for image in (sample.degraded, sample.clean):
         digest.update(str(tuple(image.shape)).encode())

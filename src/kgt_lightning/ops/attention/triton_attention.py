@@ -166,7 +166,6 @@ for _operation in (_attention, _attention_backward):
 
 
 class _Attention(ReverseOnly):
-    # Every input is named, also those that the backward alone takes: torch.compile counts them.
     @staticmethod
     def forward(
         q: Tensor,

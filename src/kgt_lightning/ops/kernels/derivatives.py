@@ -10,8 +10,9 @@ from torch import Tensor
 class ReverseOnly(torch.autograd.Function):
     """An operation with gradients of its own, whose forward and backward torch.vmap can take apart.
 
-    PyTorch refuses forward mode (jvp), because none is defined; torch.compile would take no operation that refuses it
-    in its own words.
+    Its forward names every input, also those that the backward alone takes: torch.compile counts them, and takes no
+    ``*inputs``. PyTorch refuses forward mode (jvp), because none is defined; torch.compile would take no operation that
+    refuses it in its own words.
     """
 
     generate_vmap_rule = True
