@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from kgt_lightning import train as command
 from kgt_lightning.images.files import read_image
-from kgt_lightning.runs.checkpoint import read_checkpoint
+from kgt_lightning.runs.checkpoint import load_checkpoint, read_checkpoint
 from kgt_lightning.runs.curves import read_curve
 from kgt_lightning.train import train
 
@@ -172,13 +172,23 @@ def test_only_what_must_differ_begins_anew(tiny, trained, tmp_path, caplog, argu
     assert (f"task differ: {' and '.join(left)}" in caplog.text) == bool(left)
 
 
+def test_a_deeper_model_begins_as_the_one_whose_weights_it_takes(tiny, trained, tmp_path, caplog):
+    config = tiny(tmp_path, "model.layout.depths=[2,1]")
+    module = instantiate(config.module).eval()
+    with caplog.at_level("INFO"):
+        command.load_pretrained(read_checkpoint(trained), module, config)
+    image = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(module(image), load_checkpoint(trained).module()(image), rtol=0, atol=1e-6)
+    assert "begin as the identity: network.backbone.layout.stages.0.layers.1" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["weights=missing.ckpt"], "weights=missing.ckpt does not exist: name a .ckpt file"),
         (["weights=3"], "weights=3 does not exist: name a .ckpt file"),
         (["weights={trained}", "model.width=16"], "weights={trained} is of another model: width=8 there and 16 here"),
-        (["weights={trained}", "model.layout.depths=[1,2]"], "is of another model: layout={{"),
+        (["weights={trained}", "model.layout.heads=4"], "is of another model: layout={{"),
     ],
 )
 def test_weights_that_cannot_be_begun_with_are_named(

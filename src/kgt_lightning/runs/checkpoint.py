@@ -12,6 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kgt_lightning.config.errors import one_line
 from kgt_lightning.config.schema import check_types
+from kgt_lightning.model.growth import grow
 from kgt_lightning.models import NAMES as MODEL_NAMES
 from kgt_lightning.models import model_file, model_info
 from kgt_lightning.runs.checkpoint_file import first_difference, read_content
@@ -64,17 +65,20 @@ class Checkpoint:
         with self._named():
             check_types(OmegaConf.create({section: self.config[section] for section in INSTANTIATED}))
 
-    def load_pretrained(self, module: RestorationModule) -> list[str]:
-        """Load the weights into the module of another run; say which parts keep their own.
+    def load_pretrained(self, module: RestorationModule) -> tuple[list[str], list[str]]:
+        """Load the weights into the module of another run; say which parts keep their own, and which blocks it lacks.
 
         The head may be that of another scale, task or number of channels, and for another number of channels the stem
-        too. All other weights must be there and fit.
+        too. Stages may have more layers or blocks, which begin as the identity. All other weights must be there and
+        fit.
 
         Raises:
             ValueError: if the backbone is another one, naming the first weight that does not fit.
 
         """
         keep: list[str] = []
+        added = grow(module, self.state.keys())
+        blocks = tuple(f"{block}." for block in added)
         given: dict[str, Any] = {}
         channels = self.config.model.channels, module.network.backbone.channels
         # of a backbone without a stem all weights must fit
@@ -85,7 +89,11 @@ class Checkpoint:
 
         for part, may in may_differ.items():
             there = {key: value for key, value in self.state.items() if part_of(key) == part}
-            ours = {key: list(value.shape) for key, value in module.state_dict().items() if part_of(key) == part}
+            ours = {
+                key: list(value.shape)
+                for key, value in module.state_dict().items()
+                if part_of(key) == part and not key.startswith(blocks)
+            }
             theirs = {key: list(value.shape) for key, value in there.items()}
             if ours == theirs:
                 given |= there
@@ -95,7 +103,7 @@ class Checkpoint:
                 first = next(key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key))
                 raise ValueError(f"{first} has shape {theirs.get(first)} there and {ours.get(first)} here")
         module.load_state_dict(given, strict=False)
-        return keep
+        return keep, added
 
     def build(self, section: str) -> Any:
         """What a section of the configuration describes.

@@ -46,18 +46,22 @@ def last_checkpoint(config: DictConfig, folder: Path) -> Checkpoint | None:
 def load_pretrained(pretrained: Checkpoint, module: RestorationModule, config: DictConfig) -> None:
     """Give the module of a new run the weights of another one, averaged where that kept an average.
 
+    A module of more layers computes at first what the other one did.
+
     Raises:
         ValueError: if that run's backbone is another one.
 
     """
     difference = _difference(_plain(pretrained.config.module.backbone), _plain(config.module.backbone))
     try:
-        keep = pretrained.load_pretrained(module)
+        keep, added = pretrained.load_pretrained(module)
     except ValueError as error:
         raise ValueError(f"weights={pretrained.path} is of another model: {difference} ({error})") from error
     log.info("beginning with the weights of %s, which did %d steps", pretrained.path, pretrained.step)
     if difference:
         log.info("its model had other settings: %s", difference)
+    if added:
+        log.info("it lacks these blocks, which begin as the identity: %s", ", ".join(added))
     if keep:
         log.warning("not taken from it, since scale, channels or task differ: %s", " and ".join(keep))
 
