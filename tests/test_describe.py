@@ -68,10 +68,15 @@ def test_operations_are_those_of_the_method_whatever_computes_it(composed, atten
 
 @pytest.mark.slow
 def test_command_ends_with_a_json_object():
-    command = [sys.executable, "-m", "kgt_lightning.describe", "task=sr", "model=kgt_small", "degradation.scale=3"]
+    arguments = ["task=sr", "model=kgt_small", "degradation.scale=3"]
+    command = [sys.executable, "-X", "importtime", "-m", "kgt_lightning.describe", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     facts = json.loads(done.stdout.splitlines()[-1])
     assert round(facts["params"] / 1e6, 2) == 12.05
     assert facts["multiple"] == 32
     assert facts["flops"] > 0
     assert "12.05 million" in done.stdout
+    # What trains and scores takes longer to import than all that is asked for.
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "torch" in imported
+    assert not imported & {"lightning", "torchmetrics", "kornia"}

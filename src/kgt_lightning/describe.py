@@ -38,7 +38,7 @@ def describe(config: DictConfig) -> dict[str, Any]:
     }
 
 
-@command("describe")
+@command("describe", reads=("model", "degradation", "module.head"))
 def main(config: DictConfig) -> None:
     facts = describe(config)
     height, width = facts["size"]

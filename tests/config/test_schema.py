@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from typing import Any, Literal, Protocol
 
 import pytest
@@ -92,3 +93,29 @@ def test_a_class_that_cannot_be_imported_is_named(name):
 def test_a_task_whose_keys_went_astray_says_which_line_is_missing():
     with pytest.raises(ValueError, match=r"file of task=dehaze has to begin with the line '# @package _global_'"):
         check_types(OmegaConf.create({"task": {"task": "dehaze", "data": {"train": ["photos"]}}}))
+
+
+NOISE = "kgt_lightning.degradations.noise.GaussianNoise"
+
+
+@pytest.mark.parametrize(
+    ("section", "given", "message"),
+    [
+        ("read", [], r"^read\.sigmas is no setting"),
+        ("other", ["other.sigmas=3"], r"^other\.sigmas is no setting"),
+        ("other", ["+other@other=noise"], r"^other\.sigmas is no setting"),
+        ("other.part", ["other={}"], r"^other\.part\.sigmas is no setting"),
+        ("other", ["others.sigmas=3"], None),
+    ],
+)
+def test_sections_that_a_command_does_not_read_are_checked_where_an_argument_changes_them(section, given, message):
+    config = OmegaConf.create()
+    OmegaConf.update(config, section, {"_target_": NOISE, "sigmas": 3})
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        check_types(config, reads=["read"], given=given)
+
+
+def test_sections_of_classes_from_elsewhere_are_always_checked():
+    config = OmegaConf.create({"other": {"_target_": f"{__name__}.Part", "number": "x"}})
+    with pytest.raises(ValueError, match=r"^other\.number=x must be a number"):
+        check_types(config, reads=[])

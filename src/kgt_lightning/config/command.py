@@ -107,7 +107,7 @@ OmegaConf.register_new_resolver("if_gray", if_gray, replace=True)
 
 
 def command(
-    config_name: str, *, sections: Sequence[str] = (), names: Sequence[str] = ()
+    config_name: str, *, sections: Sequence[str] = (), names: Sequence[str] = (), reads: Sequence[str] | None = None
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
     """Make main(config) a command that composes ``conf/<config_name>.yaml`` with key=value arguments.
 
@@ -120,6 +120,7 @@ def command(
         sections: parts of a checkpoint's configuration that arguments such as model.k=64 may change; the file leaves
             them empty, so that main has to check the keys. model=denoise says the same as checkpoint=denoise.
         names: groups of conf/ that this command does not compose: task=sr is the value of ``task.name`` in its file.
+        reads: sections that it makes objects of, see :func:`.schema.check_types`; None for all that there are.
 
     """
 
@@ -128,7 +129,8 @@ def command(
             # Processes that the job starts are to behave like this one.
             with _full_error("1" if FULL_ERROR else None):
                 try:
-                    check_types(config, command=config_name)
+                    given = HydraConfig.get().overrides.task
+                    check_types(config, command=config_name, reads=reads, given=given)
                     return main(config)
                 except Exception as error:
                     if FULL_ERROR or not is_user_error(error):

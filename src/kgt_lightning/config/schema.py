@@ -3,6 +3,7 @@
 import inspect
 import math
 import operator
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
@@ -25,11 +26,20 @@ _BOUNDS = {
 """Bounds as annotated-types calls them: their names in JSON schemas, how they compare, and in words."""
 
 
-def check_types(config: DictConfig, *, command: str = "") -> None:
+def check_types(
+    config: DictConfig, *, command: str = "", reads: Sequence[str] | None = None, given: Sequence[str] = ()
+) -> None:
     """Compare the command's own keys, and every value below a ``_target_``, with the types that are declared for them.
 
     Numbers, texts, null, Literals, and lists, mappings and unions of them are checked, with the bounds of Annotated;
     other annotations take anything. No number may be infinite or not a number.
+
+    Args:
+        config: what was composed.
+        command: whose own keys are checked.
+        reads: the sections that the command makes objects of; None for all. Of the others those are left out that are
+            classes of this package as no argument changes them: to import them would take seconds.
+        given: the arguments, such as ``data.channels=1``.
 
     Raises:
         ValueError: for a value of another type or range, a key that is no parameter, or a class that cannot be
@@ -47,7 +57,12 @@ def check_types(config: DictConfig, *, command: str = "") -> None:
         leaf = name.rpartition(".")[2]
         if isinstance(parent, DictConfig) and leaf in parent:
             _check(parent, leaf, hint, name=name)
+    changed = [re.split("[=@]", argument.lstrip("+~"), maxsplit=1)[0] for argument in given]
     for section, node in _sections(config, ""):
+        read = reads is None or any(_inside(section, each) for each in reads)
+        touched = any(_inside(section, key) or _inside(key, section) for key in changed)
+        if not read and not touched and str(node["_target_"]).startswith("kgt_lightning."):
+            continue
         target = _target(node["_target_"], section)
         parameters = inspect.signature(target).parameters
         open_ended = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
@@ -62,6 +77,11 @@ def check_types(config: DictConfig, *, command: str = "") -> None:
                 raise ValueError(f"{name} is no setting of {target.__name__}: it has {known}")
             if key in hints:
                 _check(node, key, hints[key], name=name)
+
+
+def _inside(name: str, section: str) -> bool:
+    """Whether a dotted name is that of the section, or lies in it."""
+    return f"{name}.".startswith(f"{section}.")
 
 
 def _check(node: DictConfig, key: str, hint: Any, *, name: str) -> None:

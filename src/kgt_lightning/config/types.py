@@ -14,6 +14,8 @@ NotNegative = Annotated[float, Ge(0)]
 Positive = Annotated[float, Gt(0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 Name = Annotated[str, MinLen(1)]
+MetricProtocol = Literal["swinir", "grl"]
+"""Families of papers whose numbers must not be mixed, see :mod:`kgt_lightning.metrics.psnr_ssim`."""
 PATH = "path"
 FilePath = Annotated[str, MinLen(1), PATH]
 """As people have them: what is typed for such a key is taken as it is."""
@@ -59,7 +61,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "sweep": Name | None,
         "retry": bool,
         "matmul_precision": Literal["highest", "high", "medium"],
-        "protocol": Literal["swinir", "grl"],
+        "protocol": MetricProtocol,
         "callbacks.checkpoint": Section,
     },
     "evaluate": {
@@ -67,7 +69,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         **_TASK,
         "checkpoint": FilePath,
         "data_root": FilePath | None,
-        "protocol": Literal["swinir", "grl"] | None,
+        "protocol": MetricProtocol | None,
         "self_ensemble": bool,
         "save_images": bool,
         "run_dir": FilePath,

@@ -15,7 +15,7 @@ from annotated_types import Interval, MinLen
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kgt_lightning.config.types import Count, FilePath, NotNegative, Seed, Share, Size
+from kgt_lightning.config.types import Count, FilePath, MetricProtocol, NotNegative, Seed, Share, Size
 from kgt_lightning.data.catalogue import read_catalogue
 from kgt_lightning.data.datasets import Patches, Sample, StepSampler, TestSet, WholeImages, batch_of_one, ignore_signals
 from kgt_lightning.data.image_sets import (
@@ -34,7 +34,6 @@ from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.images.color import gray, luma
 from kgt_lightning.images.files import read_shape
 from kgt_lightning.images.formats import list_images
-from kgt_lightning.metrics.psnr_ssim import Protocol
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +90,9 @@ class RestorationData(lightning.LightningDataModule):
     """Side in pixels of the central part of them that is used."""
     cache_dir: FilePath
     """Where decoded images are kept between runs."""
-    protocol: Protocol
+    protocol: MetricProtocol
     """Family of papers whose way to crop and degrade test images is followed."""
-    modulo: Mapping[Protocol, Count]
+    modulo: Mapping[MetricProtocol, Count]
     """Clean test images are cropped, top left, to multiples of this under each protocol."""
 
     def __post_init__(self) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kgt_lightning.config.types import MetricProtocol
 from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.degradations.levels import Level, Levels
-from kgt_lightning.metrics.psnr_ssim import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class GaussianNoise(Degradation):
     """In training, in 8-bit values: fixed, drawn from a list, or drawn uniformly from {low, high}."""
     test_sigma: float | Sequence[float] | None
     """Levels to test, see :class:`Levels`."""
-    protocol: Protocol
+    protocol: MetricProtocol
     """Whose test noise is drawn, see :func:`seeded_noise` and :func:`noise_named`."""
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ A third form of SSIM, `ssim_3d`, is the one of published deblurring tables.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, get_args
 
 import torch
 from kornia.filters import filter2d_separable, get_gaussian_kernel1d
@@ -21,10 +21,9 @@ from kornia.metrics import ssim as _ssim_map
 from torch import Tensor
 from torch.nn import functional as F
 
+from kgt_lightning.config.types import MetricProtocol
 from kgt_lightning.images.color import luma as _luma
 from kgt_lightning.images.color import quantize
-
-Protocol = Literal["swinir", "grl"]
 
 _WINDOW = 11
 _SIGMA = 1.5
@@ -50,7 +49,7 @@ class SSIM:
     Gaussian window 11 x 11 of sigma 1.5, K1 = 0.01, K2 = 0.03, averaged over channels and pixels.
     """
 
-    protocol: Protocol
+    protocol: MetricProtocol
     """``swinir`` averages the region where the window fits, ``grl`` all pixels with zeros outside."""
     name: ClassVar[str] = "ssim"
     unit: ClassVar[str] = ""
@@ -126,34 +125,34 @@ class SSIM3D:
 
 
 def psnr(
-    restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir"
+    restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: MetricProtocol = "swinir"
 ) -> Tensor:
     """:class:`PSNR` in dB of each image, float64 [B]; arguments and errors as of :func:`prepare`."""
     return PSNR()(*prepare(restored, clean, crop=crop, luma=luma, protocol=protocol))
 
 
 def ssim(
-    restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir"
+    restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: MetricProtocol = "swinir"
 ) -> Tensor:
     """:class:`SSIM` of each image, float64 [B]; arguments and errors as of :func:`prepare`."""
     return SSIM(protocol=protocol)(*prepare(restored, clean, crop=crop, luma=luma, protocol=protocol))
 
 
 def psnr_b(
-    restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir"
+    restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: MetricProtocol = "swinir"
 ) -> Tensor:
     """:class:`PSNRB` in dB of each image, float64 [B]; arguments and errors as of :func:`prepare`."""
     return PSNRB()(*prepare(restored, clean, crop=crop, luma=luma, protocol=protocol))
 
 
 def ssim_3d(
-    restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: Protocol = "swinir"
+    restored: Tensor, clean: Tensor, *, crop: int = 0, luma: bool = False, protocol: MetricProtocol = "swinir"
 ) -> Tensor:
     """:class:`SSIM3D` of each image, float64 [B]; arguments and errors as of :func:`prepare`."""
     return SSIM3D()(*prepare(restored, clean, crop=crop, luma=luma, protocol=protocol))
 
 
-def describe_protocol(*, colours: Sequence[str], crops: Sequence[int], protocol: Protocol) -> str:
+def describe_protocol(*, colours: Sequence[str], crops: Sequence[int], protocol: MetricProtocol) -> str:
     """One line that says how numbers were computed, for tables: colour spaces, rounding, crops and form of SSIM."""
     check_protocol(protocol)
     luma = {"swinir": "Y (not rounded)", "grl": "Y (8 bit)"}[protocol]
@@ -191,11 +190,13 @@ def _gaussian_3d(image: Tensor) -> Tensor:
 
 def check_protocol(protocol: str) -> None:
     """Raise a ValueError for an unknown protocol."""
-    if protocol not in get_args(Protocol):
-        raise ValueError(f"protocol={protocol!r} must be one of {', '.join(get_args(Protocol))}")
+    if protocol not in get_args(MetricProtocol):
+        raise ValueError(f"protocol={protocol!r} must be one of {', '.join(get_args(MetricProtocol))}")
 
 
-def prepare(restored: Tensor, clean: Tensor, *, crop: int, luma: bool, protocol: Protocol) -> tuple[Tensor, Tensor]:
+def prepare(
+    restored: Tensor, clean: Tensor, *, crop: int, luma: bool, protocol: MetricProtocol
+) -> tuple[Tensor, Tensor]:
     """Both images as metrics take them: float64 [B, C, H, W] in [0, 1], clamped and rounded to 8 bits.
 
     Args:

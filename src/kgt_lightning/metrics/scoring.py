@@ -10,8 +10,7 @@ from annotated_types import MinLen
 from hydra.utils import instantiate
 from torch import Tensor
 
-from kgt_lightning.config.types import Whole
-from kgt_lightning.metrics import psnr_ssim
+from kgt_lightning.config.types import MetricProtocol, Whole
 from kgt_lightning.metrics.psnr_ssim import PSNR, PSNRB, SSIM, SSIM3D, describe_protocol, prepare
 
 
@@ -61,7 +60,7 @@ class Scoring:
 
     """
 
-    protocol: psnr_ssim.Protocol
+    protocol: MetricProtocol
     """Family of metrics: ``swinir`` or ``grl``; their numbers must not be mixed."""
     metrics: Annotated[Sequence[Literal["psnr", "ssim", "ssim_3d", "psnr_b"] | Metric], MinLen(1)]
     """Ours by their short names, others as objects."""
@@ -128,7 +127,7 @@ def first_metric(what: Literal["name", "mode"], metrics: Sequence[Any]) -> str:
     return {"name": metric.name, "mode": "max" if metric.higher_is_better else "min"}[what]
 
 
-def metric_of(metric: str | Metric, *, protocol: psnr_ssim.Protocol) -> Metric:
+def metric_of(metric: str | Metric, *, protocol: MetricProtocol) -> Metric:
     """The metric itself, or ours of this short name.
 
     Raises:

@@ -11,13 +11,16 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kgt_lightning.training.module import RestorationModule
+from kgt_lightning.training.restoration import Restoration
 
 Inside = Mapping[str, float]
 """What was counted inside each module that was called, with all that it calls, by name; the whole is named ""."""
 
 
-def count_flops(config: DictConfig, *, height: int, width: int) -> tuple[Inside, RestorationModule]:
+_TRAINED = "kgt_lightning.training.module.RestorationModule"
+
+
+def count_flops(config: DictConfig, *, height: int, width: int) -> tuple[Inside, Restoration]:
     """Operations for one degraded image (two for each multiply-add, padding included), and the module without weights.
 
     They are counted on the meta device: nothing is computed and no memory is taken. Attention counts as its neighbours
@@ -78,9 +81,18 @@ def part_name(module: str) -> str:
     return ".".join(word for word in module.split(".") if not word.isdigit()).removeprefix("network").strip(".")
 
 
-def _make(config: DictConfig, changes: Mapping[str, Any]) -> RestorationModule:
-    known = {key: value for key, value in changes.items() if key in config.module.backbone}
-    return instantiate(config.module, backbone=known, loss=None, optim=None)
+def _make(config: DictConfig, changes: Mapping[str, Any]) -> Restoration:
+    section = config.module
+    known = {key: value for key, value in changes.items() if key in section.backbone}
+    if section["_target_"] != _TRAINED:
+        return instantiate(section, backbone=known, loss=None, optim=None)
+    # Without what trains: Lightning alone takes longer to import than torch.
+    return Restoration(
+        backbone=instantiate(section.backbone, **known),
+        degradation=instantiate(section.degradation),
+        head=instantiate(section.head),
+        self_ensemble=section.self_ensemble,
+    )
 
 
 def _add_to(inside: dict[str, float], name: str, started: list[float]) -> Any:

@@ -1,6 +1,5 @@
 """What every task trains and tests the same way: backbone and head, loss, steps, scores and optimiser."""
 
-from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -9,32 +8,30 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.nn import functional as F
 
 from kgt_lightning.config.types import Seed
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.metrics.per_image import Scores
 from kgt_lightning.metrics.scoring import Scoring
-from kgt_lightning.model import Backbone, HeadFactory, Restorer, Stage
-from kgt_lightning.model.backbone import check_backbone
+from kgt_lightning.model import Backbone, HeadFactory, Stage
 from kgt_lightning.training.losses import Loss
 from kgt_lightning.training.optim import Optim
+from kgt_lightning.training.restoration import Restoration
 from kgt_lightning.training.score_record import ScoreRecord, content
 
 
-class RestorationModule(lightning.LightningModule):
-    """A backbone with a head.
+class RestorationModule(Restoration, lightning.LightningModule):
+    """A backbone with a head, trained and tested.
 
     Args:
-        backbone: from image to features.
-        degradation: that is undone: it says scale and channels of the degraded image.
-        head: makes the head from ``width`` and ``stride`` of the features, ``channels`` of the image and ``scale``.
+        backbone: see :class:`Restoration`.
+        degradation: likewise.
+        head: likewise.
         loss: of restored and clean patches [B, C, H, W]; None in a module that is not trained.
         optim: makes optimiser and scheduler; None likewise.
         scoring: of validation and test images; its first column chooses the best checkpoint.
-        self_ensemble: restores each image in its eight positions and averages: better by some hundredths of a decibel,
-            eight times the time (arXiv 1707.02921, section 3.4). Training is not changed.
+        self_ensemble: likewise; training is not changed.
         seed: of the draw from ``backbone.train_k``, where there is one.
 
     Raises:
@@ -54,53 +51,22 @@ class RestorationModule(lightning.LightningModule):
         self_ensemble: bool,
         seed: Seed,
     ) -> None:
-        super().__init__()
+        super().__init__(backbone=backbone, degradation=degradation, head=head, self_ensemble=self_ensemble)
         if loss is not None and not callable(loss):
             raise ValueError(
                 f"module.loss={loss} must be a section with a _target_: choose a file of conf/loss, loss={loss}"
             )
-        check_backbone(backbone)
         if "y" in scoring.colours and backbone.channels != 3:
             raise ValueError(
                 f"module.scoring.colours={list(scoring.colours)} scores Y of RGB, data.channels={backbone.channels}:"
                 " set it to [rgb], which scores the channels there are"
             )
-        self.degradation = degradation
-        made = head(width=backbone.width, stride=backbone.stride, channels=backbone.channels, scale=degradation.scale)
-        self.network = Restorer(backbone=backbone, head=made)
         self.loss = loss
         self.optim = optim
         self.scoring = scoring
-        self.self_ensemble = self_ensemble
         self.seed = seed
         self.scores: list[Scores] = []
         self.score_record: ScoreRecord | None = None
-
-    @property
-    def degraded_channels(self) -> int:
-        """Of the degraded images."""
-        return self.degradation.channels or self.network.backbone.channels
-
-    @property
-    def grid(self) -> int:
-        """Parts of a degraded image may begin at multiples of this only."""
-        return self.degradation.grid
-
-    def network_input(self, degraded: Tensor) -> Tensor:
-        """What the network is given [B, C, H, W]: the degraded image, or an estimate if that has other channels."""
-        same = self.degraded_channels == self.network.backbone.channels
-        image = degraded if same else self.degradation.estimate(degraded)
-        top, left = self.degradation.margin
-        return F.pad(image, (left, 0, top, 0), "reflect") if top or left else image
-
-    def baseline(self, degraded: Tensor) -> Tensor:
-        """What the restored image is to beat [B, C, H*scale, W*scale]."""
-        return self.degradation.estimate(degraded)
-
-    def forward(self, degraded: Tensor) -> Tensor:
-        """Restored image [B, C, H*scale, W*scale] of a degraded one [B, C', H, W]; values may lie outside [0, 1]."""
-        image = self.network_input(degraded)
-        return self._cut(self_ensemble(self.network, image) if self.self_ensemble else self.network(image))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch of (degraded, clean) patches."""
@@ -114,11 +80,6 @@ class RestorationModule(lightning.LightningModule):
         if k is not None:
             self.log("train/k", float(k))
         return loss
-
-    def _cut(self, restored: Tensor) -> Tensor:
-        """Restored image without the margin of the network's input."""
-        top, left = (side * self.network.scale for side in self.degradation.margin)
-        return restored[..., top:, left:]
 
     def draw_k(self, step: int) -> int | None:
         """Neighbours in this training step: the same on every device, and after a resume. None without Key-Graphs."""
@@ -188,14 +149,3 @@ class RestorationModule(lightning.LightningModule):
         restored = self(sample.degraded).float()
         images = (restored, self.baseline(sample.degraded))
         return restored, torch.cat([self.scoring(image, sample.clean) for image in images])
-
-
-def self_ensemble(restore: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-    """Mean of what is restored of the image in its eight positions, four turns of it and of its mirror image."""
-    total = torch.zeros(())
-    for mirrored in (False, True):
-        for turns in range(4):
-            laid = torch.rot90(image.flip(-1) if mirrored else image, turns, (-2, -1))
-            restored = torch.rot90(restore(laid), -turns, (-2, -1))
-            total = total.to(restored) + (restored.flip(-1) if mirrored else restored)
-    return total / 8

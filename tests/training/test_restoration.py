@@ -1,7 +1,7 @@
 import torch
 from torch.nn import functional as F
 
-from kgt_lightning.training.module import self_ensemble
+from kgt_lightning.training.restoration import self_ensemble
 
 
 def test_the_mean_of_the_eight_positions_knows_no_direction(photo):
