@@ -1,5 +1,6 @@
 """A command in a process of its own: composed already, and ended together with the process that started it."""
 
+import faulthandler
 import os
 import subprocess
 import sys
@@ -68,6 +69,8 @@ def run_command(arguments: Sequence[str], *, rank: int) -> None:
 
 def main() -> None:
     """Run the command that the configuration is named after, as :func:`start_process` or torchrun asks for it."""
+    # A process that compiled code ends says where, on the screen or in the log of its rank.
+    faulthandler.enable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Imports take seconds, in which the parent may end.
     run_command(sys.argv[1:], rank=int(os.environ.get("RANK", 0)))
