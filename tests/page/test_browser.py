@@ -47,6 +47,7 @@ def open_page(browser, address: str) -> Iterator[Callable]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
+        sync_api.expect.set_options(timeout=60_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text) if "Policy" in message.text else None)
         page.on(
@@ -224,12 +225,24 @@ def test_tiles_of_a_large_picture_appear_until_it_is_cancelled(open_page, photo_
     waves = (127 + 60 * np.sin(np.arange(3000) / 40) + 60 * np.cos(np.arange(2000) / 50)[:, None]).astype(np.uint8)
     Image.fromarray(waves).convert("RGB").save(tmp_path / "large.jpg")
     page = open_page()
+    asked, most = set(), 0
+
+    def count(request, kept):
+        nonlocal most
+        if "/layer/restored" in request.url:
+            kept(request)
+            most = max(most, len(asked))
+
+    page.on("request", lambda request: count(request, asked.add))
+    page.on("requestfinished", lambda request: count(request, asked.discard))
     page.set_input_files("#files", [tmp_path / "large.jpg", photo_file])
-    sync_api.expect(page.locator(".state").first).to_have_text(re.compile(r"^[2-9]\d of \d+ tiles, \d+ (s|min) left$"))
+    told = re.compile(r"^([2-9]\d|\d{3,}) of \d+ tiles, \d+ (s|min) left$")
+    sync_api.expect(page.locator(".state").first).to_have_text(told)
     state(page, "waiting, 1 before it")
     assert page.evaluate(PIXEL, ["restored", 20, 20])[3] == 255, "it is there before the rest is"
     page.get_by_role("button", name="Cancel large.jpg").click()
     state(page, "cancelled")
+    assert most == 1, "tiles that come at once are asked for together, or all else would wait behind them"
     last = page.evaluate("[before.width - 1, before.height - 1]")
     page.wait_for_function(f"values => ({PIXEL})(values)[3] === 255", arg=["before", *last], timeout=20000)
     assert page.evaluate(PIXEL, ["restored", *last])[3] == 0

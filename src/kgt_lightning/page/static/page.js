@@ -38,7 +38,7 @@ server.listen({
   }),
   tile: (event) => told(event, (picture) => {
     picture.parts = event.done;
-    picture.places.push(event);
+    picture.places = viewer.joined(picture.places, event);
     picture.bar.max = event.parts;
     picture.bar.value = event.done;
     const left = event.done < event.parts ? `, ${seconds(event.left_seconds)} left` : "";
@@ -47,12 +47,12 @@ server.listen({
       say(`${picture.name}: ${picture.state.textContent}`);
       picture.at += 0.25;
     }
-    if (picture === shown) viewer.draw("restored", event).catch(() => {});
+    if (picture === shown) viewer.restored(event);
   }),
   rows: (event) => told(event, (picture) => {
     // Whole rows take the place of the tiles that they were blended from.
-    picture.places = [...picture.places.filter((place) => place.event === "rows"), event];
-    if (picture === shown) viewer.draw("restored", event).catch(() => {});
+    picture.places = [{ top: 0, left: 0, height: event.top + event.height, width: event.width }];
+    if (picture === shown) viewer.restored(event);
   }),
   finished: (event) => told(event, (picture) => {
     picture.finished = true;

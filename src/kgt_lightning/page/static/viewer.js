@@ -11,10 +11,13 @@ const CHUNK = 1024;
 export const place = { zoom: 1, left: 0, top: 0, width: 0, height: 0, scale: 1, mode: "fit" };
 let picture = null;
 let showing = 0; // counts up: what was fetched for another picture is dropped
+let fresh = []; // parts that are restored and not drawn yet
+let drawing = false;
 
 // Show a picture: {number, width, height, scale, places: what is restored of it so far, finished, clean}.
 export async function show(next) {
   picture = next;
+  fresh = [];
   const mine = ++showing;
   scene.hidden = at("splitting").hidden = at("tools").hidden = !picture;
   at("empty").hidden = Boolean(picture);
@@ -30,7 +33,7 @@ export async function show(next) {
     await load("texture", mine);
   } else {
     // Not as a whole: what is not restored yet would be black.
-    for (const place of [...picture.places]) await draw("restored", place, mine);
+    for (const place of picture.places) await draw("restored", place, mine);
   }
   if (picture.clean) await load("clean", mine);
 }
@@ -38,6 +41,7 @@ export async function show(next) {
 // Forget what is restored; from now on it is `scale` times as large as the picture.
 export function begin(scale) {
   picture.scale = scale;
+  fresh = [];
   if (scale !== place.scale) {
     resize(scale);
     fit();
@@ -60,8 +64,28 @@ function empty(name) {
   canvases[name].height = place.height;
 }
 
+// Parts {top, left, height, width} and one more; it grows the newest of them if both together are a rectangle.
+export function joined(parts, { top, left, height, width }) {
+  const last = parts.at(-1);
+  const beside = last && last.top === top && last.height === height && left >= last.left && left <= last.left + last.width;
+  const below = last && last.left === left && last.width === width && top >= last.top && top <= last.top + last.height;
+  if (!beside && !below) return [...parts, { top, left, height, width }];
+  const right = Math.max(last.left + last.width, left + width), bottom = Math.max(last.top + last.height, top + height);
+  return joined(parts.slice(0, -1), { ...last, height: bottom - last.top, width: right - last.left });
+}
+
+// Draw a part that has been restored. Tiles may come faster than they are drawn: there is one request at a time, for all
+// that came while the one before was answered, so that what else the page asks for never waits behind thousands of them.
+export async function restored(part) {
+  fresh = joined(fresh, part);
+  if (drawing) return;
+  drawing = true;
+  while (fresh.length) await draw("restored", fresh.shift()).catch(() => {});
+  drawing = false;
+}
+
 // Fetch a part of a layer, piece by piece, and draw it.
-export async function draw(name, { top, left, height, width }, mine = showing) {
+async function draw(name, { top, left, height, width }, mine = showing) {
   for (let y = top; y < top + height; y += CHUNK) {
     for (let x = left; x < left + width; x += CHUNK) {
       if (mine !== showing) return;
