@@ -169,5 +169,9 @@ def test_parts_give_what_the_whole_gives(features, monkeypatch):
     stage = make_stage()
     whole = stage(features, 5)
     monkeypatch.setattr(Stage, "NODES_AT_ONCE", 5 * 16)
+    calls = []
+    for layer in stage.layers:
+        layer.attention.position.register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():
         torch.testing.assert_close(stage(features, 5), whole)
+    assert len(calls) == len(stage.layers)  # for all parts together

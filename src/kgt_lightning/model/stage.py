@@ -5,6 +5,7 @@ H heads, D head width.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -73,7 +74,7 @@ class Stage(nn.Module):
         # A traced loop over parts would have the length that it had for one size of images.
         whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or nodes_WNC.device.type != "cpu"
         if whole or not self.node_by_node:
-            nodes_WNC = self._through_layers(nodes_WNC, graph, (height, width))
+            nodes_WNC = self._through_layers(nodes_WNC, graph, (height, width), [None] * len(self.layers))
         else:
             nodes_WNC = self._part_by_part(nodes_WNC, graph)
         inside = merge_windows(nodes_WNC, self.window, height, width)
@@ -82,14 +83,16 @@ class Stage(nn.Module):
         inside = inside[..., margin : margin + height, margin : margin + width]
         return features_BCHW + self.conv(inside)
 
-    def _through_layers(self, nodes_WNC: Tensor, graph: KeyGraph, size: tuple[int, int]) -> Tensor:
-        for i, layer in enumerate(self.layers):
+    def _through_layers(
+        self, nodes_WNC: Tensor, graph: KeyGraph, size: tuple[int, int], bias_tables: Sequence[Tensor | None]
+    ) -> Tensor:
+        for i, (layer, table) in enumerate(zip(self.layers, bias_tables, strict=True)):
             if i > 0 and not self.share_graph:
                 graph = build_key_graph(nodes_WNC, graph.k)
             if self.checkpointing and torch.is_grad_enabled():
-                nodes_WNC = checkpoint(layer, nodes_WNC, graph, size, use_reentrant=False)
+                nodes_WNC = checkpoint(layer, nodes_WNC, graph, size, table, use_reentrant=False)
             else:
-                nodes_WNC = layer(nodes_WNC, graph, size)
+                nodes_WNC = layer(nodes_WNC, graph, size, table)
         return nodes_WNC
 
     def _part_by_part(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
@@ -98,8 +101,10 @@ class Stage(nn.Module):
         Windows do not see each other inside a stage. The time per pixel then does not grow with the image.
         """
         windows = max(1, self.NODES_AT_ONCE // nodes_WNC.shape[1])
+        attentions = [layer.attention for layer in self.layers]
+        tables = [each.position() if isinstance(each, KeyGraphAttention) else None for each in attentions]
         parts = [
-            self._through_layers(part, graph.windows(i * windows, (i + 1) * windows), (0, 0))
+            self._through_layers(part, graph.windows(i * windows, (i + 1) * windows), (0, 0), tables)
             for i, part in enumerate(nodes_WNC.split(windows))
         ]
         return torch.cat(parts)
@@ -115,9 +120,13 @@ class Layer(nn.Module):
         self.ffn_norm = nn.LayerNorm(width)
         self.ffn = make_ffn(ffn, width=width, hidden=int(width * ffn_ratio), window=window)
 
-    def forward(self, nodes_WNC: Tensor, graph: KeyGraph, size: tuple[int, int]) -> Tensor:
-        """Nodes of the same shape [W, N, C]; ``size`` is that of the features the windows make up."""
-        nodes_WNC = nodes_WNC + self.attention(self.attention_norm(nodes_WNC), graph)
+    def forward(self, nodes_WNC: Tensor, graph: KeyGraph, size: tuple[int, int], bias_table: Tensor | None) -> Tensor:
+        """Nodes of the same shape [W, N, C]; ``size`` is that of the features the windows make up.
+
+        What is known before of a :class:`KeyGraphAttention` is its ``bias_table``, the same for all parts of an image.
+        """
+        known = () if bias_table is None else (bias_table,)
+        nodes_WNC = nodes_WNC + self.attention(self.attention_norm(nodes_WNC), graph, *known)
         return nodes_WNC + self.ffn(self.ffn_norm(nodes_WNC), size)
 
 
@@ -141,8 +150,8 @@ class KeyGraphAttention(nn.Module):
         self.log_scale = nn.Parameter(torch.full((heads, 1, 1), math.log(10)))
         self.position: nn.Module = PositionBias(heads=heads, window=window)
 
-    def forward(self, nodes_WNC: Tensor, graph: KeyGraph) -> Tensor:
-        """Nodes of the same shape [W, N, C]."""
+    def forward(self, nodes_WNC: Tensor, graph: KeyGraph, bias_table: Tensor | None = None) -> Tensor:
+        """Nodes of the same shape [W, N, C]; the bias table is made where it is not given."""
         windows, num_nodes, width = nodes_WNC.shape
         qkv = self.qkv(nodes_WNC).view(windows, num_nodes, 3, self.heads, width // self.heads)
         q_WHND, k_WHND, v_WHND = split_heads(qkv)
@@ -153,7 +162,7 @@ class KeyGraphAttention(nn.Module):
             graph,
             scale=self.log_scale.clamp(max=math.log(self.MAX_SCALE)).exp().flatten(),
             cosine=True,
-            bias_table=self.position(),
+            bias_table=self.position() if bias_table is None else bias_table,
             impl=self.implementation,
         )
         return self.projection(mixed_WHND.transpose(1, 2).reshape(windows, num_nodes, width))

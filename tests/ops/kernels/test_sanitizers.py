@@ -22,7 +22,12 @@ pytestmark = [
     pytest.mark.skipif(native_build.why_unavailable() is not None, reason=str(native_build.why_unavailable())),
 ]
 
-REFERENCE_TESTS = ("attention/test_native.py", "attention/test_attention.py", "key_graph/test_select.py")
+REFERENCE_TESTS = (
+    "attention/test_native.py",
+    "attention/test_attention.py",
+    "key_graph/test_select.py",
+    "test_linear.py",
+)
 CHOSEN = "every or threads or infinity or nan or no_windows"
 CHOSEN += " or native and (reference or cosine_scores or slow_choice or products)"
 

@@ -421,10 +421,14 @@ static real backward_queries(scratch_t *s, const shape_t *shape, const tensor_t 
     real *grad_bias = (real *)bias_of(s, shape, grad_table, h, node);
     for (int64_t n = 0; n < shape->neighbours; n++) grad_bias[-(int64_t)s->place[list[n]]] += q->grad_score[n];
   }
-#define CALL(n)                                                                                               \
-  weighted_sum(n, q->grad_score, s->keys + b * BYTES, q->offset, s->padded, q->result + b);                   \
-  add_to_rows(n, q->grad_score, q->query + b, s->grad_keys + b * BYTES, q->offset, shape->neighbours);        \
-  add_to_rows(n, q->score, q->grad_out + b, s->grad_values + b * BYTES, q->offset, shape->neighbours)
+  /* One after the other for all queries: each goes over rows that the first-level cache holds, all of them together do not. */
+#define CALL(n) weighted_sum(n, q->grad_score, s->keys + b * BYTES, q->offset, s->padded, q->result + b)
+  EACH(q) FOR_EACH_GROUP(s->vectors, b, CALL)
+#undef CALL
+#define CALL(n) add_to_rows(n, q->grad_score, q->query + b, s->grad_keys + b * BYTES, q->offset, shape->neighbours)
+  EACH(q) FOR_EACH_GROUP(s->vectors, b, CALL)
+#undef CALL
+#define CALL(n) add_to_rows(n, q->score, q->grad_out + b, s->grad_values + b * BYTES, q->offset, shape->neighbours)
   EACH(q) FOR_EACH_GROUP(s->vectors, b, CALL)
 #undef CALL
   real grad_scale = 0;
@@ -659,6 +663,81 @@ int kgt_neighbours(const real *nodes, int64_t windows, int64_t count, int64_t ch
         memcpy(index + ((w * count) + first + i) * k, places, (size_t)k * sizeof(int32_t));
       }
     }
+    free(memory);
+  }
+  return failed;
+}
+
+/* ---------------------------------------------------------------- the gradients of the weights of a linear layer */
+
+/* Rows that are packed at once; so many of a panel and of the gradients beside it stay in the first-level cache. */
+#define PACKED_ROWS 256
+
+/* Rows [count, columns], `pitch` apart, as panels [count, panel], the last one filled up with zeros. */
+INLINE void pack_columns(const real *rows, int64_t count, int64_t columns, int64_t pitch, const int64_t panel, real *panels) {
+  int64_t c = 0;
+  for (; c + panel <= columns; c += panel)
+    for (int64_t r = 0; r < count; r++, panels += panel) memcpy(panels, rows + r * pitch + c, (size_t)panel * sizeof(real));
+  if (c == columns) return;
+  memset(panels, 0, (size_t)(count * panel) * sizeof(real));
+  for (int64_t r = 0; r < count; r++)
+    for (int64_t i = c; i < columns; i++) panels[r * panel + i - c] = rows[r * pitch + i];
+}
+
+/* sums [TILE_ROWS, TILE_COLUMNS] += left^T right, of panels [count, TILE_ROWS] and [count, TILE_COLUMNS]. */
+INLINE void add_products(const real *left, const real *right, int64_t count, real *sums) {
+  vec total[TILE_ROWS][2];
+  memcpy(total, sums, sizeof(total));
+  for (int64_t r = 0; r < count; r++) {
+    const vec first = ((const vec *)right)[2 * r], second = ((const vec *)right)[2 * r + 1];
+#pragma GCC unroll 8
+    for (int t = 0; t < TILE_ROWS; t++)
+      total[t][0] += left[r * TILE_ROWS + t] * first, total[t][1] += left[r * TILE_ROWS + t] * second;
+  }
+  memcpy(sums, total, sizeof(total));
+}
+
+/* grad_weight [outputs, inputs] = grad^T input and grad_bias [outputs] = the sums of grad [rows, outputs]; input is
+ * [rows, inputs]. A thread has some of the outputs: every sum is in the order of the rows. */
+int kgt_weight_gradients(const real *grad, const real *input, int64_t rows, int64_t outputs, int64_t inputs, real *grad_weight,
+                         real *grad_bias, int64_t threads) {
+  const int64_t tiles = (outputs + TILE_ROWS - 1) / TILE_ROWS, panels = (inputs + TILE_COLUMNS - 1) / TILE_COLUMNS;
+  int failed = 0;
+#pragma omp parallel for schedule(static) num_threads(threads) reduction(| : failed)
+  for (int64_t part = 0; part < threads; part++) {
+    const int64_t first = part * tiles / threads, own = (part + 1) * tiles / threads - first;
+    const int64_t start = first * TILE_ROWS, width = (outputs < start + own * TILE_ROWS ? outputs - start : own * TILE_ROWS);
+    if (own == 0) continue;
+    const int64_t sizes[] = {aligned(own * panels * TILE_ROWS * TILE_COLUMNS * (int64_t)sizeof(real)),
+                             aligned(PACKED_ROWS * own * TILE_ROWS * (int64_t)sizeof(real)),
+                             aligned(PACKED_ROWS * panels * TILE_COLUMNS * (int64_t)sizeof(real))};
+    char *memory = malloc((size_t)(sizes[0] + sizes[1] + sizes[2] + 64));
+    if (!memory) {
+      failed = 1;
+      continue;
+    }
+    char *next = (char *)(((uintptr_t)memory + 63) / 64 * 64);
+    real *sums = (real *)next, *left = (real *)(next + sizes[0]), *right = (real *)(next + sizes[0] + sizes[1]);
+    memset(sums, 0, (size_t)sizes[0]);
+    memset(grad_bias + start, 0, (size_t)width * sizeof(real));
+    for (int64_t r = 0; r < rows; r += PACKED_ROWS) {
+      const int64_t count = rows - r < PACKED_ROWS ? rows - r : PACKED_ROWS;
+      const real *block = grad + r * outputs + start;
+      for (int64_t i = 0; i < count; i++)
+        for (int64_t o = 0; o < width; o++) grad_bias[start + o] += block[i * outputs + o];
+      pack_columns(block, count, width, outputs, TILE_ROWS, left);
+      pack_columns(input + r * inputs, count, inputs, inputs, TILE_COLUMNS, right);
+      for (int64_t p = 0; p < panels; p++)
+        for (int64_t t = 0; t < own; t++)
+          add_products(left + t * count * TILE_ROWS, right + p * count * TILE_COLUMNS, count,
+                       sums + (p * own + t) * TILE_ROWS * TILE_COLUMNS);
+    }
+    for (int64_t o = 0; o < width; o++)
+      for (int64_t p = 0; p < panels; p++) {
+        const int64_t left_over = inputs - p * TILE_COLUMNS, taken = left_over < TILE_COLUMNS ? left_over : TILE_COLUMNS;
+        memcpy(grad_weight + (start + o) * inputs + p * TILE_COLUMNS,
+               sums + ((p * own + o / TILE_ROWS) * TILE_ROWS + o % TILE_ROWS) * TILE_COLUMNS, (size_t)taken * sizeof(real));
+      }
     free(memory);
   }
   return failed;

@@ -85,6 +85,7 @@ def _load(path: Path) -> ctypes.CDLL:
     loaded.kgt_forward.argtypes = [pointer] * 8
     loaded.kgt_backward.argtypes = (*[pointer] * 13, integer)
     loaded.kgt_neighbours.argtypes = (pointer, *[integer] * 4, pointer, integer)
+    loaded.kgt_weight_gradients.argtypes = (pointer, pointer, *[integer] * 3, pointer, pointer, integer)
     return loaded
 
 
