@@ -188,7 +188,10 @@ def test_a_sweep_survives_what_happens_to_its_jobs(tiny, tiny_arguments, train_p
     untouched = (folder / "what=nothing" / "run.json").stat().st_mtime_ns
     second = train_process(*start, "+callbacks.act.what=nothing,fail,die")
     assert second.returncode == 2, second.stderr
-    assert "error: 1 of 3 jobs are not finished, what=fail failed (process 1 of 2" in second.stderr, second.stderr
+    assert "error: 1 of 3 jobs are not finished, what=fail failed (process 1 of 2" in second.stderr, (
+        second.stderr,
+        [file.read_text() for file in folder.glob("what=die/**/*.log")],
+    )
     assert read_state(folder / "what=die")["status"] == "finished"
     assert read_state(folder / "what=fail") == records["what=fail"]
     assert (folder / "what=nothing" / "run.json").stat().st_mtime_ns == untouched
