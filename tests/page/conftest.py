@@ -61,10 +61,11 @@ def module(tiny: Callable, tmp_path_factory: pytest.TempPathFactory) -> Restorat
 
 @pytest.fixture
 def make_page(module: RestorationModule, tmp_path: Path) -> Callable[..., Page]:
+    tiny = module
     folder = tmp_path / "served"
     folder.mkdir()
 
-    def make(**limits: float) -> Page:
+    def make(*, module: RestorationModule = tiny, **limits: float) -> Page:
         return Page(
             models={"tiny": lambda: Engine(name="tiny", module=module, tile=64, overlap=16)},
             limits=replace(LIMITS, **limits),

@@ -6,12 +6,17 @@ import struct
 import numpy as np
 import pytest
 import torch
+from hydra.utils import instantiate
 from PIL import Image, ImageCms
+from starlette.testclient import TestClient
 
 from kgt_lightning.images.files import Picture, read_raster, write_image
 from kgt_lightning.page.photo import suffixes
+from kgt_lightning.restoring.files import restore_raster
 from kgt_lightning.restoring.mixing import Mixing
 from kgt_lightning.restoring.noise import noise_level
+
+ADDRESS = "http://127.0.0.1:8765"
 
 
 def test_neighbours_of_a_point_are_those_of_its_window(visitor, photo_file):
@@ -106,6 +111,32 @@ def test_a_download_keeps_sixteen_bits_and_alpha(visitor, photo, tmp_path):
         before, after = read_raster(tmp_path / "a.png").array, read_raster(tmp_path / "kept.png").array
         assert np.array_equal(before[..., 3], after[..., 3])
         assert after.dtype == np.uint16 and np.array_equal(before, after) == equal
+
+
+def test_alpha_is_enlarged_as_restore_does_it(tiny, make_page, visit, photo, tmp_path):
+    config = tiny(tmp_path / "run", "task=sr", "degradation.scale=2").module
+    config.update({"loss": None, "optim": None})
+    torch.manual_seed(0)
+    module = instantiate(config).eval()
+    for weights in module.network.head.parameters():
+        torch.nn.init.normal_(weights, std=0.05)
+    picture = Picture(pixels=photo[0, :, 100:140, 100:200], alpha=photo[0, 1:2, :40, :100])
+    write_image(tmp_path / "a.png", picture)
+    app = make_page(module=module).app(port=8765)
+    with TestClient(app, base_url=ADDRESS, headers={"origin": ADDRESS}) as client, visit(client) as one:
+        number = one.add(tmp_path / "a.png")["number"]
+        one.ask("POST", f"pictures/{number}/restore", params={"model": "tiny"})
+        heard = one.hear("finished")
+        kept = one.ask("GET", f"pictures/{number}/download", params={"strength": 30})
+    told = [event for event in heard if event["event"] in ("tile", "opacity")]
+    assert [event["done"] for event in told] == list(range(1, told[-1]["parts"] + 1))
+    (tmp_path / "kept.png").write_bytes(kept.content)
+    asked = {"tile": 64, "overlap": 16, "progress": lambda done, parts: None}
+    expected = restore_raster(module, read_raster(tmp_path / "a.png"), mixing=Mixing(strength=0.3), **asked).array
+    found, expected = (array[..., 3].astype(int) for array in (read_raster(tmp_path / "kept.png").array, expected))
+    assert np.abs(found - expected).max() <= 1, "of what is rounded twice"
+    bilinear = torch.nn.functional.interpolate(picture.alpha[None], scale_factor=2, mode="bilinear")[0, 0].numpy()
+    assert np.abs(expected - bilinear * 255).max() > 20
 
 
 def test_texture_leaves_the_noise_out_that_is_estimated(visitor, photo, tmp_path):

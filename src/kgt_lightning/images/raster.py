@@ -31,6 +31,11 @@ def colours(raster: Raster) -> np.ndarray:
     return raster.array[..., : 3 if raster.array.shape[-1] >= 3 else 1]
 
 
+def alpha(raster: Raster) -> np.ndarray:
+    """Samples [H, W, 0 or 1] of the alpha of a raster; a view."""
+    return raster.array[..., colours(raster).shape[-1] :]
+
+
 class Header(NamedTuple):
     """What is known of an image without decoding it."""
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from kgt_lightning.analysis.key_graphs import StageGraph, captured
 from kgt_lightning.images.tiling import TileDone
 from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.page.pixels import Pixels, to_image
+from kgt_lightning.restoring.files import is_restored
 from kgt_lightning.restoring.picture import aligned, restore, restored_tiles
 from kgt_lightning.training.module import RestorationModule
 
@@ -74,6 +76,11 @@ class Engine:
         """Height, width and channels of what is restored of a picture."""
         height, width, channels = pixels.shape
         return height * self.scale, width * self.scale, max(channels, self.least_channels)
+
+    def empty_opacity(self, opacity: Pixels) -> Pixels:
+        """Zeros [H * scale, W * scale, 0 or 1] for what will be restored of the alpha [H, W, 0 or 1] of a picture."""
+        height, width, _ = self.result_shape(opacity)
+        return np.zeros((height, width, int(is_restored(opacity, scale=self.scale))), dtype=np.uint16)
 
     def checked_k(self, k: int | None) -> int | None:
         """The k that is meant; None where the model has none.

@@ -14,7 +14,7 @@ from kgt_lightning.config.extras import missing, require
 from kgt_lightning.images.codecs import TIFF_STARTS, opened
 from kgt_lightning.images.files import check_unit_range, is_raw, read_raster, read_shape
 from kgt_lightning.images.formats import EXTRAS, FORMATS, pillow_formats
-from kgt_lightning.images.raster import Raster, colours
+from kgt_lightning.images.raster import Raster, alpha, colours
 from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.pixels import Pixels, to_pixels
 from kgt_lightning.restoring.noise import noise_level
@@ -32,6 +32,8 @@ class Result:
     k: int | None
     pixels: Pixels
     """uint16 [H * scale, W * scale, C]; zero where nothing is restored yet."""
+    opacity: Pixels
+    """The same of alpha [H * scale, W * scale, 0 or 1]; none where it stays as it is."""
     complete: bool = False
 
     def put(self, image: Tensor, *, top: int, left: int) -> Mapping[str, int]:
@@ -39,6 +41,10 @@ class Result:
         height, width = image.shape[1:]
         self.pixels[top : top + height, left : left + width] = to_pixels(image)
         return {"top": top, "left": left, "height": height, "width": width}
+
+    def put_opacity(self, rows: Tensor, *, top: int) -> None:
+        """Take in rows [1, H, W * scale] of what is restored of alpha."""
+        self.opacity[top : top + rows.shape[1]] = to_pixels(rows)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -60,6 +66,11 @@ class Photo:
         """Samples [H, W, C] without alpha, C = 1 or 3."""
         return colours(self.raster)
 
+    @property
+    def opacity(self) -> Pixels:
+        """Samples [H, W, 0 or 1] of alpha."""
+        return alpha(self.raster)
+
     @cached_property
     def noise(self) -> float:
         """Standard deviation of the noise in the brightness, in [0, 1]."""
@@ -68,7 +79,7 @@ class Photo:
     @property
     def held(self) -> int:
         """Bytes in memory."""
-        others = [self.clean, self.result.pixels if self.result else None]
+        others = [self.clean, *([self.result.pixels, self.result.opacity] if self.result else [])]
         return self.raster.array.nbytes + sum(pixels.nbytes for pixels in others if pixels is not None)
 
     def describe(self) -> Mapping[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional as F
 
 from kgt_lightning.images.files import encoded, to_samples
 from kgt_lightning.images.formats import FORMATS
@@ -119,18 +118,17 @@ def download(photo: Photo, mixing: Mixing) -> tuple[str, bytes]:
     array = np.empty(result.pixels.shape, photo.raster.array.dtype)
     for top, part in _bands(photo, mixing):
         array[top : top + part.shape[1]] = to_samples(part, bits=photo.raster.bits)
-    alpha, scale = photo.raster.array[..., photo.pixels.shape[-1] :], result.engine.scale
-    if alpha.size and scale > 1:
-        enlarged = F.interpolate(to_image(alpha)[None], scale_factor=scale, mode="bilinear")[0]
-        alpha = to_samples(enlarged, bits=photo.raster.bits)
-    raster = with_image(photo.raster, array, alpha)
+    opacity = photo.opacity
+    if result.opacity.size:
+        opacity = to_samples(to_image(result.opacity), bits=photo.raster.bits)
+    raster = with_image(photo.raster, array, opacity)
     height, width = array.shape[:2]
     named = Path(photo.name)
     suffix = next(
         suffix
         for suffix in (named.suffix, ".png", ".tif")
         if suffix in FORMATS
-        and FORMATS[suffix].refusal(height=height, width=width, bits=raster.bits, alpha=alpha.size > 0) is None
+        and FORMATS[suffix].refusal(height=height, width=width, bits=raster.bits, alpha=opacity.size > 0) is None
     )
     file = Path(f"{named.stem}-restored{suffix}")
     return file.name, encoded(file, raster)

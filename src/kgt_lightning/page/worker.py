@@ -97,22 +97,28 @@ class Worker:
         if job.cancelled.is_set():
             raise Cancelled
         photo, engine = job.photo, job.engine
-        result = Result(engine=engine, k=job.k, pixels=np.zeros(engine.result_shape(photo.pixels), dtype=np.uint16))
+        pixels = np.zeros(engine.result_shape(photo.pixels), dtype=np.uint16)
+        result = Result(engine=engine, k=job.k, pixels=pixels, opacity=engine.empty_opacity(photo.opacity))
         self._tell(job, "started", scale=engine.scale, model=engine.name, k=job.k)
         photo.result = result
         started = time.perf_counter()
-        for done in engine.tiles(photo.pixels, k=job.k):
-            if job.cancelled.is_set():
-                raise Cancelled
-            seconds = time.perf_counter() - started
-            facts = {
-                "done": done.number,
-                "parts": done.total,
-                "left_seconds": round(seconds / done.number * (done.total - done.number), 1),
-            }
-            self._tell(job, "tile", **result.put(done.tile[0], top=done.top, left=done.left), **facts)
-            if done.rows is not None:
-                self._tell(job, "rows", **result.put(done.rows[0], top=done.first_row, left=0))
+        layers = [photo.pixels, photo.opacity] if result.opacity.size else [photo.pixels]
+        for layer, samples in enumerate(layers):
+            for done in engine.tiles(samples, k=job.k):
+                if job.cancelled.is_set():
+                    raise Cancelled
+                seconds = time.perf_counter() - started
+                number, parts = layer * done.total + done.number, len(layers) * done.total
+                left_seconds = round(seconds / number * (parts - number), 1)
+                facts = {"done": number, "parts": parts, "left_seconds": left_seconds}
+                if layer == 0:
+                    self._tell(job, "tile", **result.put(done.tile[0], top=done.top, left=done.left), **facts)
+                    if done.rows is not None:
+                        self._tell(job, "rows", **result.put(done.rows[0], top=done.first_row, left=0))
+                else:
+                    self._tell(job, "opacity", **facts)
+                    if done.rows is not None:
+                        result.put_opacity(done.rows[0], top=done.first_row)
         result.complete = True
         self._tell(job, "finished", seconds=round(time.perf_counter() - started, 2))
 

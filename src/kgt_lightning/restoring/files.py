@@ -12,9 +12,9 @@ import torch
 from kgt_lightning.degradations.bayer import BayerMosaic, Pattern
 from kgt_lightning.degradations.noise import GaussianNoise
 from kgt_lightning.images.files import is_raw, read_mosaic, read_raster, to_samples
-from kgt_lightning.images.raster import Raster, colours
+from kgt_lightning.images.raster import Raster, alpha, colours
 from kgt_lightning.images.raw import developed
-from kgt_lightning.restoring.mixing import Mixing
+from kgt_lightning.restoring.mixing import AS_RESTORED, Mixing
 from kgt_lightning.restoring.noise import OF_COLOURS, noise_level
 from kgt_lightning.restoring.picture import restored_tiles
 from kgt_lightning.training.module import RestorationModule
@@ -29,25 +29,31 @@ def restore_raster(
     """Restored image with the bit depth, alpha and metadata of the raster.
 
     Besides both rasters, memory holds one tile and two rows of tiles. Alpha is restored as a gray image where the model
-    enlarges, else kept. Values of floating point outside [0, 1] are brought there for the model and back.
+    enlarges, and not mixed; else it is kept. Values of floating point outside [0, 1] are brought there for the model
+    and back.
 
     Raises:
         ValueError: if the model does not take such an image, or computes values that are not finite.
 
     """
     image = colours(raster)
-    alpha = raster.array[..., image.shape[-1] :]
     restored = _restored(module, image, tile=tile, overlap=overlap, mixing=mixing, progress=progress)
-    if alpha.size and module.network.scale > 1:
-        alpha = _restored(module, alpha, tile=tile, overlap=overlap, mixing=mixing, progress=progress)[..., :1]
-    return with_image(raster, restored, alpha)
+    opacity = alpha(raster)
+    if is_restored(opacity, scale=module.network.scale):
+        opacity = _restored(module, opacity, tile=tile, overlap=overlap, mixing=AS_RESTORED, progress=progress)
+    return with_image(raster, restored, opacity)
 
 
-def with_image(raster: Raster, image: np.ndarray, alpha: np.ndarray) -> Raster:
+def is_restored(opacity: np.ndarray, *, scale: int) -> bool:
+    """Whether a model that enlarges `scale` times also restores this alpha [H, W, 0 or 1], as a gray image."""
+    return opacity.size > 0 and scale > 1
+
+
+def with_image(raster: Raster, image: np.ndarray, opacity: np.ndarray) -> Raster:
     """What a raster tells, of another image [H, W, C] and alpha [H, W, 0 or 1]."""
     # A profile for gray says nothing about colours.
     profile = raster.profile if image.shape[-1] == colours(raster).shape[-1] else None
-    return raster._replace(array=np.concatenate([image, alpha], -1) if alpha.size else image, profile=profile)
+    return raster._replace(array=np.concatenate([image, opacity], -1) if opacity.size else image, profile=profile)
 
 
 def _restored(

@@ -37,18 +37,11 @@ server.listen({
     buttons(picture);
   }),
   tile: (event) => told(event, (picture) => {
-    picture.parts = event.done;
+    progress(picture, event);
     picture.places = viewer.joined(picture.places, event);
-    picture.bar.max = event.parts;
-    picture.bar.value = event.done;
-    const left = event.done < event.parts ? `, ${seconds(event.left_seconds)} left` : "";
-    named(picture, `${event.done} of ${event.parts} tiles${left}`);
-    if (event.done / event.parts >= picture.at) {
-      say(`${picture.name}: ${picture.state.textContent}`);
-      picture.at += 0.25;
-    }
     if (picture === shown) viewer.restored(event);
   }),
+  opacity: (event) => told(event, (picture) => progress(picture, event)),
   rows: (event) => told(event, (picture) => {
     // Whole rows take the place of the tiles that they were blended from.
     picture.places = [{ top: 0, left: 0, height: event.top + event.height, width: event.width }];
@@ -69,6 +62,17 @@ server.listen({
 function told(event, then) {
   const picture = pictures.get(event.picture);
   if (picture) then(picture);
+}
+
+function progress(picture, event) {
+  picture.parts = event.done;
+  picture.bar.max = event.parts;
+  picture.bar.value = event.done;
+  const left = event.done < event.parts ? `, ${seconds(event.left_seconds)} left` : "";
+  named(picture, `${event.done} of ${event.parts} tiles${left}`);
+  if (event.done / event.parts < picture.at) return;
+  say(`${picture.name}: ${picture.state.textContent}`);
+  picture.at += 0.25;
 }
 
 function ended(picture, state) {
