@@ -2,11 +2,12 @@ import errno
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from kgt_lightning import restore as command
-from kgt_lightning.images.files import Picture, read_image, write_image
+from kgt_lightning.images.files import Picture, read_image, read_raster, write_image
 from kgt_lightning.restoring import files
 from kgt_lightning.restoring.picture import aligned, restore
 from kgt_lightning.runs.checkpoint import load_checkpoint
@@ -64,6 +65,22 @@ def test_bits_and_layout_of_the_file_are_kept(run, pixels, tmp_path, channels, a
     assert (found.alpha is None) == (source.alpha is None)
     if alpha:
         assert torch.equal(found.alpha, source.alpha)
+
+
+@pytest.mark.parametrize("values", [(-3.14, 3e-9, *np.linspace(-3, 3.14)), (0, 1e-9, *np.linspace(0, 5e4))])
+def test_floating_point_that_the_model_leaves_alone_comes_back_to_the_bit(run, module, tmp_path, monkeypatch, values):
+    monkeypatch.setattr(type(module), "forward", lambda self, degraded: degraded)
+    tifffile.imwrite(tmp_path / "a.tif", np.resize(np.array(values, np.float32), (20, 24)))
+    assert run(tmp_path / "a.tif")[0] == 0
+    source, found = (read_raster(path) for path in (tmp_path / "a.tif", tmp_path / "out" / "a.tif"))
+    np.testing.assert_array_equal(found.array, source.array)
+
+
+def test_values_whose_span_no_float_holds_are_refused(run, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.resize(np.array((-3e38, 3e38), np.float32), (20, 24)))
+    code, _, errors = run(tmp_path / "a.tif")
+    assert code == 2
+    assert "a.tif: it holds values from -3e+38 to 3e+38: scale them to 0..1" in errors
 
 
 def test_cmyk_and_palette_become_rgb(run, tmp_path):

@@ -33,7 +33,8 @@ def restore_raster(
     and back.
 
     Raises:
-        ValueError: if the model does not take such an image, or computes values that are not finite.
+        ValueError: if the model does not take such an image, computes values that are not finite, or the values lie
+            further apart than floating point reaches.
 
     """
     image = colours(raster)
@@ -60,12 +61,14 @@ def _restored(
     module: RestorationModule, array: np.ndarray, *, tile: int, overlap: int, mixing: Mixing, progress: Progress
 ) -> np.ndarray:
     scale, bits = module.network.scale, array.itemsize * 8
-    low, span = 0.0, 1.0
-    if bits == 32:
+    brought, low, span = array, 0.0, 1.0
+    if bits == 32 and not 0 <= array.min() <= array.max() <= 1:
         low = min(float(array.min()), 0.0)
         span = max(float(array.max()), 1.0) - low
-        array = (array - np.float32(low)) / np.float32(span)
-    image = torch.from_numpy(array).permute(2, 0, 1)
+        if span > float(np.finfo(np.float32).max):
+            raise ValueError(f"it holds values from {low:g} to {low + span:g}: scale them to 0..1")
+        brought = (array - np.float32(low)) / np.float32(span)
+    image = torch.from_numpy(brought).permute(2, 0, 1)
     restored = np.empty(0)
     for done in restored_tiles(module, image, tile=tile, overlap=overlap, mixing=mixing):
         progress(done.number, done.total)
@@ -75,7 +78,12 @@ def _restored(
         if restored.size == 0:
             restored = np.empty((array.shape[0] * scale, array.shape[1] * scale, len(rows)), array.dtype)
         samples = to_samples(rows, bits=bits)
-        restored[done.first_row : done.first_row + len(samples)] = samples * span + low if bits == 32 else samples
+        there = slice(done.first_row, done.first_row + len(samples))
+        if brought is not array:
+            # What the model changes is brought back: the values themselves would be rounded to steps of the span.
+            same = samples.shape == brought[there].shape
+            samples = array[there] + (samples - brought[there]) * span if same else samples * span + low
+        restored[there] = samples
     return restored
 
 
