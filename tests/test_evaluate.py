@@ -49,6 +49,15 @@ def test_what_was_trained_with_can_be_changed(run_command, trained, photo_root, 
     assert found["protocol"].startswith("grl")
 
 
+def test_all_jobs_are_checked_before_the_first_starts(run_command, trained, photo_root, tmp_path):
+    arguments = ("-m", f"data_root={photo_root}", "hydra.sweep.dir=tested", f"checkpoint={trained}")
+    for wrong in ("model.k=4,999", "data.test=[CBSD68],[nope]", f"checkpoint={trained},nope.ckpt", "model.k=4,none"):
+        code, _, errors = run_command(evaluate.main, *arguments, wrong)
+        assert code == 2
+        assert "no job is started, 1 of 2 are wrong, " in errors.splitlines()[-1]
+    assert not list(tmp_path.rglob("run.json"))
+
+
 def test_several_checkpoints_and_settings_are_tested_for_the_report(run_command, trained, photo_root, tmp_path):
     for run in ("first", "second"):
         (tmp_path / run / "checkpoints").mkdir(parents=True)

@@ -18,9 +18,10 @@ from kgt_lightning.config.command import command
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.datasets import Sample
 from kgt_lightning.images.files import Picture, write_image
-from kgt_lightning.runs.checkpoint import load_checkpoint
+from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.runs.results import run_test
 from kgt_lightning.runs.run import Run, config_key
+from kgt_lightning.sweeps.plugins import register_plugins
 from kgt_lightning.sweeps.ranks import run_in_ranks
 from kgt_lightning.system.files import digest, sha256
 from kgt_lightning.training.callbacks import side_by_side
@@ -28,6 +29,8 @@ from kgt_lightning.training.module import RestorationModule
 from kgt_lightning.training.score_record import ScoreRecord
 
 SECTIONS = ("data", "degradation", "model", "module")
+
+register_plugins()
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +55,13 @@ class SaveImages(Callback):
             write_image(file, Picture(pixels=pixels.float().cpu().clamp(0, 1)))
 
 
-@command("evaluate", sections=SECTIONS, names=["task"])
-def main(config: DictConfig) -> None:
+def prepare(config: DictConfig) -> tuple[Checkpoint, RestorationModule, RestorationData]:
+    """Checkpoint, changed as configured, its model, and the data, of which every image has been looked at.
+
+    Raises:
+        ValueError: naming what is wrong with any of them.
+
+    """
     checkpoint = load_checkpoint(config.checkpoint, trust=config.trust)
     task = checkpoint.config.task
     if config.task.name not in (None, task):
@@ -79,7 +87,12 @@ def main(config: DictConfig) -> None:
     module = checkpoint.module()
     data: RestorationData = checkpoint.build("data")
     _ = data.test_versions  # what is wrong with a set is named before the first image is restored
+    return checkpoint, module, data
 
+
+@command("evaluate", sections=SECTIONS, names=["task"])
+def main(config: DictConfig) -> None:
+    checkpoint, module, data = prepare(config)
     folder = Path(config.run_dir)
     # For the record: what was trained with, as changed for the test.
     tested = checkpoint.config.copy()
@@ -96,7 +109,7 @@ def main(config: DictConfig) -> None:
             if len(module.score_record):
                 log.info("%d images have been scored already", len(module.score_record))
         run.start(device=trainer.strategy.root_device, devices=trainer.world_size)
-        results = run_test(trainer, module, data, task=task)
+        results = run_test(trainer, module, data, task=checkpoint.config.task)
         if trainer.is_global_zero:
             results.write(folder, checkpoint=str(checkpoint.path), k=getattr(module.network.backbone, "k", None))
             results.show()

@@ -201,6 +201,8 @@ def test_a_damaged_study_is_named(jobs):
         (["model.k=choice(4,8)", "hydra.sweeper.direction=up"], "must be one of maximize, minimize"),
         (["model.k=choice(4,8)", "hydra.sweeper.sampler.seed=null"], "hydra.sweeper.sampler.seed=None must be"),
         (["model.k=choice(4,8)", "hydra.sweeper.pruner._target_=optuna.pruners.Medium"], "optuna.pruners.Medium"),
+        (["model.k=choice(4,99999)", "optim.lr=interval(0.1,0.2)"], "no trial is started, model.k=99999 is impossible"),
+        (["optim.lr=interval(-1,1)"], "no trial is started, optim.lr=-1.0 is impossible"),
     ],
 )
 def test_mistakes_are_said_in_one_line_and_leave_nothing(run_command, tmp_path, arguments, reason):

@@ -4,7 +4,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from kgt_lightning.sweeps.search import corners, read_space
+from kgt_lightning.sweeps.spaces import corners, read_space, refuse_impossible
 
 
 def parsed(text):
@@ -54,3 +54,20 @@ def test_corners_hold_every_end_and_every_choice():
         ["optim.lr=0.1", "model.k=8"],
         ["optim.lr=1e-05", "model.k=16"],
     ]
+
+
+def test_what_is_impossible_with_every_choice_of_the_others_is_refused():
+    spaces = {
+        "model.window": CategoricalDistribution(["4", "16"]),
+        "model.k": CategoricalDistribution(["256", "8"]),
+        "optim.lr": FloatDistribution(0.1, 0.5),
+    }
+
+    def problem(point):
+        window, k, _ = (float(argument.partition("=")[2]) for argument in point)
+        return f"model.k={k:.0f} is above {window**2:.0f}" if k > window**2 else None
+
+    refuse_impossible(spaces, problem=problem)  # k=256 goes with window=16
+    spaces["model.k"] = CategoricalDistribution(["256", "8", "999"])
+    with pytest.raises(ValueError, match=r"^no trial is started, model.k=999 is impossible: model.k=999 is above 16$"):
+        refuse_impossible(spaces, problem=problem)

@@ -16,6 +16,21 @@ from kgt_lightning.runs.run import FAILED, FINISHED, Run, config_key, is_finishe
 from kgt_lightning.sweeps.process import write_job
 
 
+def problem_of(config: DictConfig) -> str | None:
+    """What is wrong with a configuration of train, found by building model and data without their memory; or None."""
+    try:
+        check_types(config, command="train")
+        with torch.device("meta"):
+            instantiate(config.module)
+        instantiate(config.data)
+    except ValueError as error:
+        return one_line(error)
+    except InstantiationException as error:
+        # What else fails may do so for want of the memory; the job will tell.
+        return one_line(error) if isinstance(error.__cause__, ValueError) else None
+    return None
+
+
 class Job(Run):
     """One point of a sweep: a run that goes on from what earlier starts left in its folder."""
 
@@ -32,24 +47,10 @@ class Job(Run):
         """First score of the first test set, None if it is not finished."""
         return read_score(self.folder) if self.state.get("status") == FINISHED else None
 
-    def problem(self) -> str | None:
-        """What is wrong with the configuration, found by building model and data without their memory; or None."""
-        try:
-            check_types(self.config, command="train")
-            with torch.device("meta"):
-                instantiate(self.config.module)
-            instantiate(self.config.data)
-        except ValueError as error:
-            return one_line(error)
-        except InstantiationException as error:
-            # What else fails may do so for want of the memory; the job will tell.
-            return one_line(error) if isinstance(error.__cause__, ValueError) else None
-        return None
-
     def arguments(self) -> list[str] | None:
         """Arguments for its process, None if its configuration is wrong, which run.json then says."""
         self.config.resume = True
-        if problem := self.problem():
+        if problem := problem_of(self.config):
             self.end(FAILED, problem)
             return None
         start = f".hydra/{datetime.now():%Y-%m-%d_%H-%M-%S}"

@@ -2,7 +2,7 @@
 
 from hydra.core.plugins import Plugins
 
-from kgt_lightning.sweeps.launcher import OwnProcessLauncher
+from kgt_lightning.sweeps.launcher import CheckedLauncher, OwnProcessLauncher
 from kgt_lightning.sweeps.slurm import SlurmLauncher
 from kgt_lightning.sweeps.sweeper import OptunaSweeper
 
@@ -13,6 +13,6 @@ NAMESPACE = "hydra_plugins.kgt_lightning"
 def register_plugins() -> None:
     """Let ``hydra/launcher`` and ``hydra/sweeper`` name the classes as members of :data:`NAMESPACE`."""
     plugins = Plugins.instance()
-    for plugin in (OwnProcessLauncher, SlurmLauncher, OptunaSweeper):
+    for plugin in (CheckedLauncher, OwnProcessLauncher, SlurmLauncher, OptunaSweeper):
         plugins.register(plugin)
         plugins.class_name_to_class[f"{NAMESPACE}.{plugin.__name__}"] = plugin

@@ -14,6 +14,7 @@ from kgt_lightning.config.errors import one_line
 from kgt_lightning.config.extras import require
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.runs.run import config_key
+from kgt_lightning.sweeps.jobs import problem_of
 
 
 class OptunaSweeper(Sweeper):
@@ -74,7 +75,8 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run the search to its end."""
         # Optuna is optional.
-        from kgt_lightning.sweeps.search import Search, corners, read_space
+        from kgt_lightning.sweeps.search import Search
+        from kgt_lightning.sweeps.spaces import read_space, refuse_impossible
 
         assert self.config is not None and self.launcher is not None, "setup comes first"
         launcher = self.launcher
@@ -87,8 +89,7 @@ class OptunaSweeper(Sweeper):
         fixed = [str(override.input_line) for override in given.values() if not override.is_sweep_override()]
         if not spaces:
             raise ValueError("there is nothing to search: name spaces, such as 'optim.lr=tag(log,interval(1e-4,3e-3))'")
-        for point in corners(spaces):
-            check_types(self._composed([*fixed, *point]), command="train")
+        refuse_impossible(spaces, problem=lambda point: problem_of(self._composed([*fixed, *point])))
         shared = self._composed(fixed)
         folder = Path(self.config.hydra.sweep.dir)
 
