@@ -1,5 +1,6 @@
 """One name for all commands, which imports only the command asked for."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -97,3 +98,15 @@ def test_ctrl_c_while_a_command_is_imported(run_command, monkeypatch):
     monkeypatch.setattr("runpy.run_module", interrupt)
     code, _, errors = run_command(main, "restore")
     assert (code, errors.strip()) == (130, "interrupted: what is finished stays")
+
+
+def test_ctrl_c_while_a_module_is_imported_that_python_starts(process_environment, tmp_path):
+    (tmp_path / "torch.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n")
+    path = f"{tmp_path}{os.pathsep}{process_environment['PYTHONPATH']}"
+    ended = subprocess.run(
+        [sys.executable, "-m", "kgt_lightning.train"],
+        env={**process_environment, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stderr.strip()) == (130, "interrupted: what is finished stays")

@@ -1,5 +1,6 @@
 """The Key-Graph Transformer for image restoration, as an open experiment platform."""
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,12 @@ if TYPE_CHECKING:
     from kgt_lightning.runs.pretrained import Pretrained
 
 __version__ = "0.1.0"
+
+if sys.argv[:1] == ["-m"] and any(each.startswith(f"{__name__}.") for each in sys.orig_argv):
+    # python -m kgt_lightning.<command>, whose imports take seconds, in which Ctrl+C is one line too
+    from kgt_lightning.system.ending import end_at_interrupt
+
+    end_at_interrupt()
 
 
 def pretrained(name: str) -> "Pretrained":

@@ -103,6 +103,7 @@ def test_a_set_that_is_missing_is_found_before_training(run_command, tiny_argume
         (["checkpoint=missing.ckpt"], r"checkpoint=missing.ckpt does not exist: name a \.ckpt file"),
         (["checkpoint={trained}", "task=sr"], "was trained for task=denoise, not sr"),
         (["checkpoint=/etc/passwd"], "checkpoint=/etc/passwd cannot be read, it is damaged or no checkpoint"),
+        (["checkpoint={trained}", "data.test=[Set12"], r"error: data.test=\[Set12 cannot be read: write key=value"),
         (["checkpoint={trained}", "data.foo=3"], "data.foo is no setting of checkpoint=.*it has .*test_gray"),
         (["checkpoint={trained}", "degradation.foo=3"], "degradation.foo is no setting of checkpoint=.*it has .*sigma"),
         (["checkpoint={trained}", "model.foo=3"], "model.foo is no setting"),

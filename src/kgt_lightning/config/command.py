@@ -167,7 +167,8 @@ def command(
                 except MissingMandatoryValue as error:
                     exit_with(one_line(error))
                 except HydraException as error:
-                    exit_with(wrong_argument(error, conf=CONF_DIR, config_name=config_name, arguments=arguments))
+                    as_typed = dict(zip(arguments, typed, strict=True))
+                    exit_with(wrong_argument(error, conf=CONF_DIR, config_name=config_name, arguments=as_typed))
                 except Exception as error:
                     if not is_user_error(error):
                         raise

@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,16 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return is_out_of_memory(error)
 
 
-def wrong_argument(error: HydraException, *, conf: Path, config_name: str, arguments: Sequence[str]) -> str:
-    """The message for arguments that Hydra could not compose into the configuration ``conf/<config_name>.yaml``."""
+def wrong_argument(error: HydraException, *, conf: Path, config_name: str, arguments: Mapping[str, str]) -> str:
+    """The message for arguments that Hydra could not compose into the configuration ``conf/<config_name>.yaml``.
+
+    Args:
+        error: of Hydra.
+        conf: folder of configurations.
+        config_name: the file in it.
+        arguments: as Hydra was given them, each with what was typed.
+
+    """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         given = [each.partition("=") for each in arguments]
         groups = [key for key, _, value in given if f"{key}/{value}" == error.missing_cfg_file]
@@ -70,7 +78,7 @@ def wrong_argument(error: HydraException, *, conf: Path, config_name: str, argum
         known = ", ".join(sorted(options | {file.as_posix() for file in files}))
         return f"{group}={name} does not exist: choose one of {known}"
     if isinstance(error, OverrideParseException):
-        refused = str(error.override) if error.override is not None else joined(error)
+        refused = arguments.get(str(error.override), str(error.override)) if error.override else joined(error)
         name, _, value = refused.partition("=")
         return (
             f"{refused} cannot be read: write key=value, and quote brackets and spaces, as in"
@@ -80,7 +88,7 @@ def wrong_argument(error: HydraException, *, conf: Path, config_name: str, argum
         missing = error.__cause__.full_key
         keys = [each.partition("=")[0].lstrip("+~") for each in arguments]
         key = next((each for each in keys if f"{each}.".startswith(f"{missing}.")), missing)
-        return _unknown_key(key, _composed(conf, config_name, arguments, of_hydra=key.startswith("hydra.")))
+        return _unknown_key(key, _composed(conf, config_name, [*arguments], of_hydra=key.startswith("hydra.")))
     cause = f" ({joined(error.__cause__)})" if error.__cause__ is not None else ""
     return joined(error) + cause
 

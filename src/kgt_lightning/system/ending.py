@@ -4,12 +4,14 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kgt_lightning.system.files import FULL
+
+_STAYS = "interrupted: what is finished stays"
 
 
 def exit_with(message: str) -> NoReturn:
@@ -25,6 +27,8 @@ def joined(error: BaseException | None) -> str:
             f"{error.filename or Path.cwd()} cannot be written, the disk is full ({error.strerror}): free some space,"
             " or write to another folder with output=<folder>, --output or hydra.run.dir=<folder>"
         )
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"  # without its number
     return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
 
 
@@ -45,8 +49,25 @@ def mistakes_in_one_line() -> Iterator[None]:
             exit_with(joined(error))
 
 
+def end_at_interrupt() -> None:
+    """From here on Ctrl+C ends the process in one line with exit code 130, if nothing else listens to it."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _ending(_STAYS))
+
+
+def _ending(told: str) -> Callable[[int, Any], NoReturn]:
+    """Handler of a signal: ends the process in a line."""
+
+    def end(number: int, _: Any) -> NoReturn:
+        with suppress(OSError):  # of a terminal that is gone
+            print(f"\n{told}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(128 + number)
+
+    return end
+
+
 @contextmanager
-def ended_by_interrupt(*others: signal.Signals, told: str = "interrupted: what is finished stays") -> Iterator[None]:
+def ended_by_interrupt(*others: signal.Signals, told: str = _STAYS) -> Iterator[None]:
     """Ctrl+C ends the block in one line with exit code 130; a training listens by itself, and saves first.
 
     Args:
@@ -58,12 +79,7 @@ def ended_by_interrupt(*others: signal.Signals, told: str = "interrupted: what i
         yield
         return
 
-    def end(number: int, _: Any) -> NoReturn:
-        with suppress(OSError):  # of a terminal that is gone
-            print(f"\n{told}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, *others)}
+    before = {number: signal.signal(number, _ending(told)) for number in (signal.SIGINT, *others)}
     try:
         yield
     finally:
