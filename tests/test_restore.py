@@ -1,4 +1,5 @@
 import errno
+import os
 
 import numpy as np
 import pytest
@@ -216,6 +217,41 @@ def test_one_damaged_file_does_not_cost_the_others(run, pixels, tmp_path):
     assert "error: 2 of 3 images could not be restored" in errors
     assert "a.png cannot be read" in errors
     assert [file.name for file in (tmp_path / "out").glob("[!.]*")] == ["c.png"]
+
+
+def test_links_that_lead_nowhere_and_files_that_vanish_are_named(run, pixels, tmp_path, monkeypatch):
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / "in" / name, Picture(pixels=pixels))
+    (tmp_path / "in" / "c.png").symlink_to("gone.png")
+    check = command.check_format
+
+    def vanishing(path, *arguments, **options):
+        check(path, *arguments, **options)
+        if path.name == "a.png":
+            path.unlink()
+
+    monkeypatch.setattr(command, "check_format", vanishing)
+    code, output, errors = run(tmp_path / "in")
+    assert code == 2
+    assert "error: 2 of 3 images could not be restored" in errors
+    assert "in/a.png does not exist: name an image file" in output
+    assert "in/c.png is a link to gone.png, which does not exist: name an image file" in output
+    assert [file.name for file in (tmp_path / "out").glob("[!.]*")] == ["b.png"]
+
+
+def test_a_folder_that_may_not_be_read_is_named(run, pixels, tmp_path, monkeypatch):
+    write_image(tmp_path / "in" / "locked" / "a.png", Picture(pixels=pixels))
+    scandir = os.scandir
+
+    def refused(path):  # root may read everything
+        if str(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    code, _, errors = run(tmp_path / "in")
+    assert code == 2
+    assert errors.splitlines()[-1] == f"error: {tmp_path}/in/locked: Permission denied"
 
 
 def test_tiles_restore_what_the_whole_does(tiny, pixels, tmp_path):

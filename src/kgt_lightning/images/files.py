@@ -197,7 +197,8 @@ def _open(path: str | Path, read: Callable[[Path], _T]) -> _T:
     """What ``read`` finds in the image file, or the reason why it cannot as a ValueError."""
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}: name an image file")
+        nowhere = f"is a link to {path.readlink()}, which does not exist" if path.is_symlink() else "does not exist"
+        raise ValueError(f"{path} {'is a folder' if path.is_dir() else nowhere}: name an image file")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty: replace or remove it")
     try:

@@ -71,7 +71,7 @@ OTHERS = RAW | {
 def list_images(folder: str | Path, *, suffixes: Collection[str] = FORMATS) -> list[Path]:
     """Image files in the folder and below, in natural order (2 before 10); hidden files and folders are left out.
 
-    Pictures in other formats are left out too, and the log counts them.
+    Pictures in other formats are left out too, and the log counts them. Links that lead nowhere are among the images.
 
     Raises:
         ValueError: the folder is missing, is a file, or holds no image.
@@ -85,7 +85,8 @@ def list_images(folder: str | Path, *, suffixes: Collection[str] = FORMATS) -> l
     visible = [
         path
         for path in _files(folder)
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file()
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and (path.is_file() or not path.exists())  # a link that leads nowhere: who reads it names it
     ]
     found = [path for path in visible if path.suffix.lower() in suffixes]
     others = Counter(path.suffix.lower() for path in visible if path.suffix.lower() in OTHERS)
