@@ -158,3 +158,4 @@ def test_a_command_that_is_killed_leaves_whole_files_and_goes_on(name, arguments
         assert code == 0, (tmp_path / f"{name}.txt").read_text()[-2000:]
         assert files(out).keys() == expected.keys()
         assert_whole(out, expected)
+        assert not list(out.rglob(".*.part"))

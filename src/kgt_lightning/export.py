@@ -19,7 +19,7 @@ from kgt_lightning.config.extras import require
 from kgt_lightning.models import FOLDER, model_info
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.runs.pretrained import Pretrained, from_pretrained, info_of
-from kgt_lightning.system.files import write_atomic
+from kgt_lightning.system.files import remove_leftovers, write_atomic
 from kgt_lightning.training.module import RestorationModule
 
 SECTIONS = ("degradation", "model", "module")
@@ -117,6 +117,7 @@ def main(config: DictConfig) -> None:
     files = {target: made} if isinstance(made, bytes) else {target / name: content for name, content in made.items()}
     for file, content in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(file.parent)
         write_atomic(file, content)
     log.info("%s (%.1f MB)", target, sum(map(len, files.values())) / 1e6)
 

@@ -28,7 +28,7 @@ from kgt_lightning.restoring.picture import aligned
 from kgt_lightning.restoring.targets import check_source, is_finished, record, targets
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.system.ending import joined
-from kgt_lightning.system.files import digest, sha256
+from kgt_lightning.system.files import digest, remove_leftovers, sha256
 from kgt_lightning.system.hardware import is_out_of_memory, pick_device
 from kgt_lightning.training.module import RestorationModule
 
@@ -69,6 +69,8 @@ def main(config: DictConfig) -> None:
     left = {path: target for path, target in pairs.items() if path not in finished}
     for path, target in left.items():
         check_format(path, target, scale=lambda channels: load(names[channels])[0].network.scale)
+    for folder in {target.parent for target in left.values()}:
+        remove_leftovers(folder)
     failed = []
     for number, (path, target) in enumerate(left.items(), 1):
         started = time.perf_counter()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kgt_lightning.config.extras import require
 from kgt_lightning.system.ending import Parser, mistakes_in_one_line
-from kgt_lightning.system.files import write_atomic
+from kgt_lightning.system.files import remove_leftovers, write_atomic
 from kgt_lightning.system.tables import csv_text
 
 PAGE = "index.html"
@@ -67,6 +67,7 @@ def report(
     texts[PAGE] = make_page(comparisons, left_out, title=title, files=" ".join(names), compare=compare_images)
 
     output.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(output)
     for name in earlier - texts.keys():
         (output / name).unlink(missing_ok=True)
     # The page first: by it the next report knows these files as its own, also if this one is killed now.

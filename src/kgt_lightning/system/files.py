@@ -6,10 +6,11 @@ import hashlib
 import io
 import json
 import os
+import re
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,35 @@ NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk, a share of it or a file that takes no more."""
 
+_PART = re.compile(r"\.[0-9a-f]{32}\.part")
+
 
 def write_atomic(file: Path, content: str | bytes) -> None:
     """Write a file of which a reader, or a kill, never meets half; an error names it and leaves what was there."""
     part = file.with_name(f".{uuid.uuid4().hex}.part")  # short: the name of the file may be as long as names can be
     try:
-        with naming(file):
-            part.write_bytes(content.encode() if isinstance(content, str) else content)
+        with naming(file), part.open("xb") as stream:
+            with suppress(OSError):  # of a file system without locks
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
             os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, *, below: bool = False) -> None:
+    """Remove what a killed :func:`write_atomic` left in the folder, or also below it; nothing of one that is at work.
+
+    Whoever writes such a file holds its lock, but for the moment in which it is new and empty.
+    """
+    for part in folder.glob(f"{'**/' if below else ''}.*.part"):
+        with suppress(OSError):  # it is gone, may not be written, or there are no locks: then whose it is is not known
+            if _PART.fullmatch(part.name) and not part.is_symlink() and part.is_file():
+                with part.open("r+b") as stream:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if os.fstat(stream.fileno()).st_size:
+                        part.unlink()
 
 
 def write_figure(file: Path, figure: Any, *, dpi: int) -> None:
@@ -94,7 +114,7 @@ class InUseError(ValueError):
 
 @contextmanager
 def alone_in(folder: Path, *, lock: str = ".lock") -> Iterator[None]:
-    """No other process is in such a block for the same folder; one that is killed leaves it too.
+    """No other process is in such a block for the same folder; one that is killed leaves it too, and its leftovers go.
 
     Args:
         folder: it is made if it is missing. A file system without locks is taken for one that nobody else uses.
@@ -115,6 +135,7 @@ def alone_in(folder: Path, *, lock: str = ".lock") -> Iterator[None]:
                     f"{folder} is in use by another process: wait for it, or choose another folder, of a training with"
                     " run=<name>, of a sweep with sweep=<name>"
                 ) from None
+        remove_leftovers(folder, below=True)
         yield
 
 
