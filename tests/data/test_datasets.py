@@ -90,10 +90,16 @@ def test_patches_are_parts_of_images_in_all_eight_positions(patches, photo_root)
     assert turns == set(range(8))
 
 
-def test_images_smaller_than_the_patch_are_mirrored(patches):
+def test_images_smaller_than_the_patch_are_mirrored(patches, caplog):
     degraded, clean = patches(patch=150)[0]
+    assert "10 of 10 images are smaller than data.patch=150: mirrored" in caplog.text
     assert degraded.shape == clean.shape == (3, 150, 150)
     assert len(clean.flatten(1).unique(dim=1).T) > 500
+
+
+def test_patches_that_would_be_mirrored_copies_are_refused(patches):
+    with pytest.raises(ValueError, match=r"data.patch=200 is more than 4 times .* 49 x 48 pixels"):
+        patches(patch=200)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])

@@ -67,7 +67,7 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
         images: to take patches from.
         degradation: of those that give no degraded image.
         channels: of the clean images; the cache is kept apart for each number.
-        patch: side of the clean patch in pixels; smaller images are mirrored at their edges.
+        patch: side of the clean patch in pixels; smaller images are mirrored at their edges, which the log says.
         grid: patches of given degraded images begin at multiples of it. Above 1 they are not laid in other positions:
             a mosaic that is turned, or mirrored, has another pattern.
         min_detail: mean absolute step between neighbouring pixels in 8-bit values, below which a clean patch is drawn
@@ -109,6 +109,7 @@ class Patches(Dataset[tuple[Tensor, Tensor]]):
         sources = [each.clean for each in entries] + [each.degraded for each in given if each.degraded]
         self.pixels = PixelCache(sources, channels=channels, folder=cache_dir)
         self.number = len(entries)
+        self.pixels.check_patch(patch, number=self.number)
         places = iter(range(self.number, len(sources)))
         self.degraded_at = [None if each.degraded is None else next(places) for each in entries]
         self.degradable = [i for i, at in enumerate(self.degraded_at) if at is None]

@@ -15,6 +15,8 @@ from kgt_lightning.images.color import to_uint8
 
 log = logging.getLogger(__name__)
 
+_MIRRORED = 4
+
 
 class PixelCache:
     """Images decoded once into one memory-mapped file of 8-bit pixels, so that a crop costs a copy of the crop.
@@ -46,6 +48,23 @@ class PixelCache:
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_pixels": None}
+
+    def check_patch(self, side: int, *, number: int) -> None:
+        """Say how many of the first images are smaller than a patch, and thus mirrored.
+
+        Raises:
+            ValueError: if the patch is hardly more than mirrored copies of any of them.
+
+        """
+        sizes = [shape[:2] for shape in self._shapes[:number]]
+        height, width = max(sizes, key=max)
+        if side > _MIRRORED * max(height, width):
+            raise ValueError(
+                f"data.patch={side} is more than {_MIRRORED} times the sides of the largest image, {height} x {width}"
+                " pixels, of which it would be mirrored copies: choose a smaller patch, or add larger images"
+            )
+        if smaller := sum(min(size) < side for size in sizes):
+            log.warning("%d of %d images are smaller than data.patch=%d: mirrored", smaller, number, side)
 
     def _is_complete(self) -> bool:
         """Whether both files are there and fit each other: a run may have been killed, or a disk full."""
