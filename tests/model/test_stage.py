@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import kgt_lightning.model.stage as stage_module
 from kgt_lightning.model import KeyGraphAttention, Stage
-from kgt_lightning.ops import split_windows
+from kgt_lightning.ops import available_implementations, split_windows
 from kgt_lightning.ops.attention.reference import expand_bias
 
 
@@ -115,10 +115,11 @@ def test_shift_of_odd_windows(window):
     assert make_stage(window=window, shifted=True)(features, 1).shape == features.shape
 
 
-def test_checkpointing_gives_the_same_gradients(features):
+@pytest.mark.parametrize("attention", [name for name in ("reference", "native") if name in available_implementations()])
+def test_checkpointing_gives_the_same_gradients(features, attention):
     gradients = []
     for checkpointing in (False, True):
-        stage = make_stage(checkpointing=checkpointing)
+        stage = make_stage(attention, checkpointing=checkpointing)
         stage(features, 5).square().sum().backward()
         gradients.append({name: parameter.grad for name, parameter in stage.named_parameters()})
     assert gradients[0].keys() == gradients[1].keys()

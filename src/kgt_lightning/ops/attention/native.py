@@ -132,8 +132,9 @@ class _Attention(ReverseOnly):
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        *_, bias_table, _ = ctx.saved_tensors
-        packed, grad_table, grad_scale = _Gradients.apply(grad_out, *ctx.saved_tensors, ctx.cosine)
+        saved = ctx.saved_tensors  # checkpointing gives them once
+        *_, bias_table, _ = saved
+        packed, grad_table, grad_scale = _Gradients.apply(grad_out, *saved, ctx.cosine)
         return *_heads(packed), None, None if bias_table is None else grad_table, grad_scale, None
 
 
