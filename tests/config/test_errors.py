@@ -108,6 +108,12 @@ def test_a_set_that_is_missing_is_found_before_training(run_command, tiny_argume
         (["checkpoint={trained}", "degradation.foo=3"], "degradation.foo is no setting of checkpoint=.*it has .*sigma"),
         (["checkpoint={trained}", "model.foo=3"], "model.foo is no setting"),
         (["checkpoint={trained}", "model._target_=os.system"], "model._target_ is no setting"),
+        (
+            ["checkpoint={trained}", "module.backbone=1e9"],
+            "module.backbone of checkpoint=.* is what model says: change model.",
+        ),
+        (["checkpoint={trained}", "data.degradation.sigma=3"], "is what degradation says: change degradation.<key>"),
+        (["checkpoint={trained}", "hydra.run.dir="], "hydra.run.dir= names no folder: hydra.run.dir=<folder>"),
         (["checkpoint={trained}", "model.k=99"], r"k=99 must lie in 1\.\.16"),
         (["checkpoint={trained}", "model.k=abc"], "model.k=abc must be a whole number"),
         (["checkpoint={trained}", "model.layout.foo=1"], "model.layout.foo is no setting of Columnar"),

@@ -27,7 +27,7 @@ def readable(arguments: Sequence[str], *, command: str) -> list[str]:
     that stands behind the ``=``; with ``-m`` commas part it, unless there is a file of that name.
 
     Raises:
-        ValueError: for an option without its value, or a key that is given twice.
+        ValueError: for an option without its value, a key that is given twice, or a folder without a name.
 
     """
     types = COMMANDS.get(command, {})
@@ -41,6 +41,8 @@ def readable(arguments: Sequence[str], *, command: str) -> list[str]:
         key, _, value = argument.partition("=")
         if key_of_files := _taken_as_file(argument, types):
             plain.setdefault(key_of_files, []).append(argument)
+        elif key.startswith("hydra.") and key in PATHS and not value:
+            raise ValueError(f"{key}= names no folder: {key}=<folder>")
         elif key in PATHS or _takes_text(types.get(key)):
             found.append(f"{key}={_as_typed(value, sweeps=sweeps)}")
         else:

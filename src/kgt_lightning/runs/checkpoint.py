@@ -33,6 +33,10 @@ MOVED = {
 """Modules that checkpoints of earlier versions name, and where their classes are now."""
 
 
+COPIES = {"module.backbone": "model", "module.degradation": "degradation", "data.degradation": "degradation"}
+"""Keys that hold another section."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """What was saved in training."""
@@ -59,6 +63,10 @@ class Checkpoint:
                 if key not in self.config[section] or str(key).startswith("_"):
                     known = ", ".join(str(each) for each in self.config[section] if not str(each).startswith("_"))
                     raise ValueError(f"{section}.{key} is no setting of checkpoint={self.path}; it has {known}")
+                if whole := COPIES.get(f"{section}.{key}"):
+                    raise ValueError(
+                        f"{section}.{key} of checkpoint={self.path} is what {whole} says: change {whole}.<key>"
+                    )
                 OmegaConf.update(self.config, f"{section}.{key}", value)
         self.config.module.backbone = self.config.model
         self.config.module.degradation = self.config.data.degradation = self.config.degradation
