@@ -76,6 +76,7 @@ def cost() -> views.Section:
     return section(
         "Cost",
         line("train/samples_per_second", "samples per second"),
+        line("train/share_of_data", "share of the time for data"),
         line("train/peak_memory_mb", "peak memory, MB"),
         against("train/samples_per_second", "PSNR against speed"),
         against("train/peak_memory_mb", "PSNR against memory"),

@@ -1,8 +1,10 @@
 import logging
+import time
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from kgt_lightning.data.datasets import Patches
 from kgt_lightning.runs.curves import read_curve, read_metrics
 from kgt_lightning.train import train
 from kgt_lightning.training.callbacks import GradientNorm, side_by_side
@@ -23,10 +25,28 @@ def test_the_speed_of_a_run_is_logged_without_its_validation(tiny, tmp_path, cap
     train(tiny(tmp_path, "trainer.max_steps=4", "trainer.val_check_interval=2"))
     assert "trained on 8 samples, " in caplog.text
     metrics = {name: values for name, values in read_metrics(tmp_path).items() if name.startswith("train/")}
-    names = ("loss", "k", "lr", "samples_per_second", "peak_memory_mb", "gradient_norm")
+    names = ("loss", "k", "lr", "samples_per_second", "share_of_data", "peak_memory_mb", "gradient_norm")
     assert set(metrics) == {f"train/{name}" for name in names}
     assert all(list(values) == [1, 2, 3, 4] for values in metrics.values())
     assert all(100 < value < 100_000 for value in metrics["train/peak_memory_mb"].values()), "megabytes of this process"
+
+
+def test_the_share_of_the_time_that_data_takes_is_logged(tiny, tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    get, seconds = Patches.__getitem__, []
+
+    def slow(self, index):
+        time.sleep(0.2)
+        seconds.append(0.2)
+        return get(self, index)
+
+    train(tiny(tmp_path / "fast", "trainer.max_steps=3"))
+    monkeypatch.setattr(Patches, "__getitem__", slow)
+    train(tiny(tmp_path / "slow", "trainer.max_steps=3"))
+    fast, slow = (read_curve(tmp_path / name, "train/share_of_data")[3] for name in ("fast", "slow"))
+    assert seconds
+    assert 0 < fast < slow < 1
+    assert "% of the time between steps, for data" in caplog.text
 
 
 def test_the_norm_of_the_gradient_is_that_of_all_weights_together(monkeypatch):

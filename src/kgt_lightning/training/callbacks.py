@@ -182,16 +182,18 @@ class GradientNorm(Callback):
 class Speed(Callback):
     """Logs samples per second over all devices, the learning rate and the peak memory of the first process.
 
-    Time spent on validation does not count. The mean over the run stands in the log at its end.
+    Also the share of the time, 0 to 1, that went by between steps, where the next batch is loaded, or waited for with
+    workers, and brought to the device. Time spent on validation does not count. The means over the run stand in the log
+    at its end.
     """
 
     def __init__(self) -> None:
-        self._samples, self._since = 0, 0.0
-        self._all_samples, self._all_seconds = 0, 0.0
+        self._samples, self._since, self._waited, self._step_ended = 0, 0.0, 0.0, 0.0
+        self._all_samples, self._all_seconds, self._all_waited = 0, 0.0, 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Start the clock."""
-        self._all_samples, self._all_seconds = 0, 0.0
+        self._all_samples, self._all_seconds, self._all_waited = 0, 0.0, 0.0
         self._start()
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -207,27 +209,43 @@ class Speed(Callback):
         self._stop()
         if self._all_samples and trainer.is_global_zero:
             rate = self._all_samples / self._all_seconds
-            log.info("trained on %d samples, %.1f per second", self._all_samples, rate)
+            waited = self._all_waited / self._all_seconds
+            log.info(
+                "trained on %d samples, %.1f per second; %.0f %% of the time between steps, for data",
+                self._all_samples,
+                rate,
+                100 * waited,
+            )
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """The batch is there."""
+        self._waited += time.perf_counter() - self._step_ended
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Log the speed since the last validation; Lightning keeps it every ``log_every_n_steps``."""
         self._samples += len(batch[0]) * trainer.world_size
-        rate = self._samples / (time.perf_counter() - self._since)
+        self._step_ended = time.perf_counter()
+        seconds = self._step_ended - self._since
         pl_module.log_dict(
             {
-                "train/samples_per_second": rate,
+                "train/samples_per_second": self._samples / seconds,
+                "train/share_of_data": self._waited / seconds,
                 "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
                 "train/peak_memory_mb": process_peak_mb(),
             }
         )
 
     def _start(self) -> None:
-        self._samples, self._since = 0, time.perf_counter()
+        self._samples, self._waited = 0, 0.0
+        self._since = self._step_ended = time.perf_counter()
 
     def _stop(self) -> None:
         if self._samples:
             self._all_samples += self._samples
             self._all_seconds += time.perf_counter() - self._since
+            self._all_waited += self._waited
         self._samples = 0
