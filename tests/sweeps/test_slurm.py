@@ -53,7 +53,7 @@ def test_without_the_extra_its_name_is_told(run_command, monkeypatch):
             ["hydra.launcher.partitoin=gpu"],
             "hydra.launcher.partitoin is no setting: did you mean hydra.launcher.partition?",
         ),
-        (["hydra/launcher=slrum"], "hydra/launcher=slrum does not exist: choose one of basic, own_process, slurm"),
+        (["hydra/launcher=slrum"], "hydra/launcher=slrum does not exist: choose one of basic, checked, "),
         ([], "there is no SLURM on this machine: no command squeue"),
     ],
 )
