@@ -183,8 +183,8 @@ class Page:
         k = engine.checked_k(whole(request, "k"))
         height, width, channels = engine.result_shape(photo.pixels)
         check_size(height, width, megapixels=self.limits.megapixels)
-        held = height * width * channels * 2 + engine.empty_opacity(photo.opacity).nbytes
-        self.sessions.check_held(held / 1e6)
+        channels += engine.opacity_shape(photo.opacity)[2]
+        self.sessions.check_held(height * width * channels * 2 / 1e6)
         self.worker.put(Job(session=session, photo=photo, engine=engine, k=k))
         return Response(status_code=202)
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,10 +76,10 @@ class Engine:
         height, width, channels = pixels.shape
         return height * self.scale, width * self.scale, max(channels, self.least_channels)
 
-    def empty_opacity(self, opacity: Pixels) -> Pixels:
-        """Zeros [H * scale, W * scale, 0 or 1] for what will be restored of the alpha [H, W, 0 or 1] of a picture."""
+    def opacity_shape(self, opacity: Pixels) -> tuple[int, int, int]:
+        """Height, width and channels, 0 or 1, of what is restored of the alpha [H, W, 0 or 1] of a picture."""
         height, width, _ = self.result_shape(opacity)
-        return np.zeros((height, width, int(is_restored(opacity, scale=self.scale))), dtype=np.uint16)
+        return height, width, int(is_restored(opacity, scale=self.scale))
 
     def checked_k(self, k: int | None) -> int | None:
         """The k that is meant; None where the model has none.

@@ -98,7 +98,8 @@ class Worker:
             raise Cancelled
         photo, engine = job.photo, job.engine
         pixels = np.zeros(engine.result_shape(photo.pixels), dtype=np.uint16)
-        result = Result(engine=engine, k=job.k, pixels=pixels, opacity=engine.empty_opacity(photo.opacity))
+        opacity = np.zeros(engine.opacity_shape(photo.opacity), dtype=np.uint16)
+        result = Result(engine=engine, k=job.k, pixels=pixels, opacity=opacity)
         self._tell(job, "started", scale=engine.scale, model=engine.name, k=job.k)
         photo.result = result
         started = time.perf_counter()
