@@ -33,7 +33,8 @@ export async function show(next) {
     await load("texture", mine);
   } else {
     // Not as a whole: what is not restored yet would be black.
-    for (const place of picture.places) await draw("restored", place, mine);
+    fresh = picture.places.reduce(joined, fresh);
+    await drawFresh();
   }
   if (picture.clean) await load("clean", mine);
 }
@@ -74,10 +75,15 @@ export function joined(parts, { top, left, height, width }) {
   return joined(parts.slice(0, -1), { ...last, height: bottom - last.top, width: right - last.left });
 }
 
-// Draw a part that has been restored. Tiles may come faster than they are drawn: there is one request at a time, for all
-// that came while the one before was answered, so that what else the page asks for never waits behind thousands of them.
-export async function restored(part) {
+// Draw a part that has been restored.
+export function restored(part) {
   fresh = joined(fresh, part);
+  return drawFresh();
+}
+
+// Tiles may come faster than they are drawn: there is one request at a time, for all that came while the one before was
+// answered, so that what else the page asks for never waits behind thousands of them.
+async function drawFresh() {
   if (drawing) return;
   drawing = true;
   while (fresh.length) await draw("restored", fresh.shift()).catch(() => {});
