@@ -5,13 +5,26 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from torch import distributed
 
 from kgt_lightning.runs.run import read_state
-from kgt_lightning.sweeps.ranks import processes_to_start
+from kgt_lightning.sweeps.ranks import leave_group, processes_to_start
 
+KILLED = """
+import os
+import sys
+from lightning.pytorch import Callback
+
+class Act(Callback):
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_rank == 1:
+            print("last words", file=sys.stderr, flush=True)
+            os.abort()
+"""
 TWO = {"strategy": "ddp", "accelerator": "cpu", "devices": 2, "num_nodes": 1}
 
 
@@ -35,6 +48,32 @@ def test_processes_are_started_where_nobody_else_does(monkeypatch, settings, env
 def test_several_machines_need_a_launcher():
     with pytest.raises(ValueError, match="num_nodes=2: several machines need torchrun or SLURM"):
         processes_to_start(OmegaConf.create({**TWO, "num_nodes": 2}))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the names of threads are read from Linux's /proc")
+def test_no_thread_of_a_group_is_left_when_python_ends():
+    def threads():
+        return [name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")]
+
+    leave_group()  # of no group
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    assert any("gloo" in name for name in threads())
+    leave_group()
+    assert not any("gloo" in name for name in threads())
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_named_with_what_it_printed(tiny_arguments, train_process, tmp_path):
+    (tmp_path / "mine.py").write_text(KILLED)
+    act = "+callbacks.act={_target_: mine.Act}"
+    done = train_process(*tiny_arguments, "trainer=ddp", "trainer.devices=2", "run=mine", act)
+    assert done.returncode == 128 + signal.SIGABRT, done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    told, log = line.split("; what it said is in ")
+    assert told == "error: process 1 of 2: killed by SIGABRT"
+    assert "last words" in Path(log).read_text()
+    state = read_state(tmp_path / "outputs" / "denoise" / "mine")
+    assert state["error"] == "process 1 of 2: killed by SIGABRT"
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
 """Several processes for one run on one machine, started by torchrun's launcher; elsewhere torchrun or SLURM does."""
 
+import atexit
 import logging
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -14,6 +16,7 @@ from hydra.types import RunMode
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import ParallelStrategy
 from omegaconf import DictConfig
+from torch import distributed
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher import LaunchConfig, elastic_launch
@@ -29,6 +32,7 @@ from kgt_lightning.runs.run import (
     remove_failures,
 )
 from kgt_lightning.sweeps.process import write_job
+from kgt_lightning.system.ending import exit_with
 
 GRACE_SECONDS = 120
 """Time for processes that are told to stop to save their state; also for those that wait for one that is gone."""
@@ -46,6 +50,7 @@ def run_in_ranks(config: DictConfig, run: Run) -> bool:
     """
     number = processes_to_start(config.trainer)
     if number == 1:
+        atexit.register(leave_group)
         return False
     hydra: Any = HydraConfig.get()
     command = str(hydra.job.config_name)
@@ -75,8 +80,18 @@ def run_in_ranks(config: DictConfig, run: Run) -> bool:
         run.settle(INTERRUPTED, STOPPED)
         raise SystemExit(128 + stop.sigval) from None
     except ChildFailedError as error:
-        _raise_reason(error, run, number)
+        _raise_reason(error, run, number, folder)
     return True
+
+
+def leave_group() -> None:
+    """End the threads of the group that this process is one of, if it is.
+
+    Lightning does so for NCCL only. A thread of gloo that lets go of a tensor while Python ends aborts the process,
+    after all its work is done: "terminate called without an active exception".
+    """
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def processes_to_start(trainer: DictConfig) -> int:
@@ -131,14 +146,16 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise SignalException(f"told to stop by {signal.Signals(number).name}", signal.Signals(number))
 
 
-def _raise_reason(error: ChildFailedError, run: Run, number: int) -> NoReturn:
+def _raise_reason(error: ChildFailedError, run: Run, number: int, folder: Path) -> NoReturn:
     """End as the process did that failed first, and see to it that run.json tells its reason."""
     rank, failure = error.get_first_failure()
     code = failure.exitcode
     place = f"process {rank} of {number}: " if rank else ""
     if code < 0:
-        run.settle(INTERRUPTED, f"{place}killed by {signal.Signals(-code).name}", killed=True)
-        raise SystemExit(128 - code) from None
+        reason = f"{place}killed by {signal.Signals(-code).name}"
+        run.settle(INTERRUPTED, reason, killed=True)
+        logs = sorted(folder.glob(f"*/attempt_0/{rank}/stderr.log"), key=lambda log: log.stat().st_mtime)
+        exit_with(f"{reason}; what it said is in {logs[-1]}" if logs else reason, code=128 - code)
     run.settle(*(read_failure(run.folder) or (FAILED, f"{place}it ended with exit code {code} without saying why")))
     state = read_state(run.folder) or {"status": FAILED, "error": f"{place}it ended with exit code {code}"}
     said = 0 in error.failures and error.failures[0].exitcode == 2 and HydraConfig.get().mode is RunMode.RUN

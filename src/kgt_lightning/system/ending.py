@@ -14,10 +14,10 @@ from kgt_lightning.system.files import FULL
 _STAYS = "interrupted: what is finished stays"
 
 
-def exit_with(message: str) -> NoReturn:
-    """End the process with exit code 2 and the message as a line of error."""
+def exit_with(message: str, *, code: int = 2) -> NoReturn:
+    """End the process with this exit code and the message as a line of error."""
     print(f"error: {message}", file=sys.stderr)  # noqa: T201
-    sys.exit(2)
+    sys.exit(code)
 
 
 def joined(error: BaseException | None) -> str:
