@@ -174,11 +174,12 @@ def neighbours_of_k() -> None:
 
 
 def measured() -> None:
-    """The plots of experiments/kernels, from the numbers beside them."""
-    for file in sorted((FOLDER.parents[1] / "experiments" / "kernels").rglob("*.json")):
+    """The plots that are in experiments/kernels, anew from the numbers beside them."""
+    for plot in sorted((FOLDER.parents[1] / "experiments" / "kernels").rglob("*.png")):
         # Measured before there were other models beside ours.
-        rows = [{"model": row.get("attention"), **row} for row in json.loads(file.read_text())["rows"]]
-        draw(rows, file.with_suffix(".png"), what=file.stem)
+        numbers = json.loads(plot.with_suffix(".json").read_text())
+        rows = [{"model": row.get("attention"), **row} for row in numbers["rows"]]
+        draw(rows, plot, what=plot.stem)
 
 
 def show(axes: Axes, image: Tensor, title: str) -> None:

@@ -7,10 +7,18 @@ import sys
 
 import pytest
 
+from kgt_lightning.benchmarks.report import a_decade_at_least
+
 
 def bench(tmp_path, *arguments):
     command = [sys.executable, "-m", "kgt_lightning.bench", f"hydra.run.dir={tmp_path}", "seconds=0", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_an_axis_does_not_magnify_noise():
+    low, high = a_decade_at_least(253, 277)
+    assert high / low == pytest.approx(10) and low / 253 == pytest.approx(277 / high)
+    assert a_decade_at_least(1, 50) == (1, 50)
 
 
 @pytest.mark.slow

@@ -47,10 +47,9 @@ def draw_neighbours(
         point, graph = place
         axes.set_axis_off()
         if graph is None:
-            axes.imshow(_pixels(shown))
+            _show_given(axes, shown)
             across, down = (part * side - 0.5 for part, side in zip(point[::-1], image.shape[:0:-1], strict=True))
-            axes.plot(across, down, "+", color="red", markersize=10)
-            axes.set_title("what the network was given", fontsize=8)
+            _mark(axes, across, down)
             continue
         # Pixels per node, and the nodes' own places.
         scale = torch.tensor(image.shape[-2:]) / torch.tensor([graph.height, graph.width])
@@ -114,17 +113,17 @@ def draw_influence(
     the radii in pixels of circles around it.
     """
     figure, (overview, *panels) = _grid(1, 1 + len(fields), cell=3.2)
-    overview.imshow(_pixels(_in_colour(image)))
-    overview.set_axis_off()
+    _show_given(overview, _in_colour(image))
     turn = torch.linspace(0, 2 * math.pi, 100)
     for number, (axes, field, (down, across), radii) in enumerate(zip(panels, fields, places, circles, strict=True), 1):
-        overview.plot(across, down, "+", color="red", markersize=9)
-        overview.annotate(str(number), (across, down), (4, 4), textcoords="offset points", color="red")
+        _mark(overview, across, down, str(number))
         axes.imshow((field / field.max()).clamp(min=1e-6).log10().cpu().numpy(), cmap="magma", vmin=-6, vmax=0)
         for radius in radii:
             axes.plot(across + radius * turn.cos(), down + radius * turn.sin(), color="white", linewidth=0.7)
         axes.set(xlim=(-0.5, field.shape[1] - 0.5), ylim=(field.shape[0] - 0.5, -0.5))
-        axes.set_title(f"{number}: {', '.join(f'{radius:.0f}' for radius in radii)} px", fontsize=8)
+        axes.set_title(
+            f"influence on {number}, circles of {', '.join(f'{radius:.0f}' for radius in radii)} px", fontsize=8
+        )
         axes.set_axis_off()
     write_figure(file, figure, dpi=110)
 
@@ -132,6 +131,21 @@ def draw_influence(
 def place_of(point: tuple[float, float], *, height: int, width: int) -> tuple[int, int]:
     """Row and column of a point, vertical and horizontal from 0 to 1, in an image or a map of nodes."""
     return min(int(point[0] * height), height - 1), min(int(point[1] * width), width - 1)
+
+
+def _show_given(axes: "Axes", image: Tensor) -> None:
+    axes.imshow(_pixels(image))
+    axes.set_title("what the network was given", fontsize=8)
+    axes.set_axis_off()
+
+
+def _mark(axes: "Axes", across: float, down: float, name: str = "") -> None:
+    """A red cross with its name on a white rim, so that it is seen on every colour."""
+    from matplotlib.patheffects import withStroke
+
+    rim = [withStroke(linewidth=3, foreground="white")]
+    axes.plot(across, down, "+", color="red", markersize=10, path_effects=rim)
+    axes.annotate(name, (across, down), (4, 4), textcoords="offset points", color="red", path_effects=rim)
 
 
 def _in_colour(image: Tensor) -> Tensor:

@@ -75,6 +75,8 @@ def draw(rows: Sequence[Row], file: Path, *, what: str) -> None:
         panels[i, j].grid(alpha=0.3)
     for panel, unit in zip(panels[:, 0], quantities.values(), strict=True):
         panel.set_ylabel(unit)
+        if len(places) > 1:
+            panel.set_ylim(*a_decade_at_least(*panel.get_ylim()))
     for top, bottom, column in zip(panels[0], panels[-1], columns, strict=True):
         bottom.set_xlabel(x if len(places) > 1 else f"{line_by}, {x} = {places.copy().pop()}")
         if column is not None:
@@ -82,6 +84,12 @@ def draw(rows: Sequence[Row], file: Path, *, what: str) -> None:
     if line_by and len(places) > 1:
         panels[0, 0].legend(fontsize="small")
     write_figure(file, figure, dpi=110)
+
+
+def a_decade_at_least(low: float, high: float) -> tuple[float, float]:
+    """Limits of a logarithmic axis, wide enough that a few percent, which are noise, look like a few percent."""
+    missing = max((10 * low / high) ** 0.5, 1.0)
+    return low / missing, high * missing
 
 
 def rounded(row: Row) -> Row:
