@@ -14,17 +14,6 @@ from torch import distributed
 from kgt_lightning.runs.run import read_state
 from kgt_lightning.sweeps.ranks import leave_group, processes_to_start
 
-KILLED = """
-import os
-import sys
-from lightning.pytorch import Callback
-
-class Act(Callback):
-    def on_train_batch_end(self, trainer, *_):
-        if trainer.global_rank == 1:
-            print("last words", file=sys.stderr, flush=True)
-            os.abort()
-"""
 TWO = {"strategy": "ddp", "accelerator": "cpu", "devices": 2, "num_nodes": 1}
 
 
@@ -60,20 +49,6 @@ def test_no_thread_of_a_group_is_left_when_python_ends():
     assert any("gloo" in name for name in threads())
     leave_group()
     assert not any("gloo" in name for name in threads())
-
-
-@pytest.mark.slow
-def test_a_killed_process_is_named_with_what_it_printed(tiny_arguments, train_process, tmp_path):
-    (tmp_path / "mine.py").write_text(KILLED)
-    act = "+callbacks.act={_target_: mine.Act}"
-    done = train_process(*tiny_arguments, "trainer=ddp", "trainer.devices=2", "run=mine", act)
-    assert done.returncode == 128 + signal.SIGABRT, done.stderr
-    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    told, log = line.split("; what it said is in ")
-    assert told == "error: process 1 of 2: killed by SIGABRT"
-    assert "last words" in Path(log).read_text()
-    state = read_state(tmp_path / "outputs" / "denoise" / "mine")
-    assert state["error"] == "process 1 of 2: killed by SIGABRT"
 
 
 @pytest.mark.slow

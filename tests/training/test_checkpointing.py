@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -191,6 +192,10 @@ def test_two_processes_one_of_which_is_killed_or_told_to_stop(command, tmp_path)
     alone, folder = command(tmp_path / "whole", *two), tmp_path / "run"
     assert command(folder, *two, *kill(4, rank=1)).wait(280) != 0
     assert alone.wait(280) == 0
+    [line] = re.findall("^error: .*", (tmp_path / "run.log").read_text(), re.MULTILINE)
+    reason, said = line.split("; what it said is in ")
+    assert reason == "error: process 1 of 2: killed by SIGKILL"
+    assert "GLOBAL_RANK: 1" in Path(said).read_text()
     assert command(folder, *two, "resume=true", *kill(8, rank=1, number=int(signal.SIGTERM))).wait(280) == 143
     assert command(folder, *two, "resume=true").wait(280) == 0
     assert_same(folder, tmp_path / "whole")
