@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, Literal, Protocol
 
@@ -27,6 +28,7 @@ class Whole:
         kind: Literal["a", "b"] = "a",
         sizes: list[int] | int = 1,
         levels: dict[str, float] | None = None,
+        choices: Mapping[Literal["a", "b"], dict[int, bool]] | None = None,
         part: Part | None = None,
         factory: Factory | None = None,
         anything: Any = None,
@@ -61,7 +63,11 @@ def test_values_that_fit_pass(values):
         ({"kind": "c"}, "whole.kind=c must be one of a, b"),
         ({"name": ""}, "whole.name= must be a path or null"),
         ({"sizes": ["x"]}, r"whole.sizes=\['x'\] must be a list \[...\], each a whole number or a whole number"),
-        ({"levels": {"low": "x"}}, "whole.levels=.* must be a mapping {...}, each a number or null"),
+        ({"levels": {"low": 1, "high": "x"}}, "whole.levels.high=x must be a number$"),
+        ({"levels": 3}, "whole.levels=3 must be a mapping {...}, each a number or null"),
+        ({"choices": {"a": {1: True}, "b": {2: 0}}}, "whole.choices.b.2=0 must be true or false"),
+        ({"choices": {"a": {"x": True}}}, "whole.choices.a.x is no setting: .*choices.a must be a whole number"),
+        ({"choices": {"c": {}}}, "whole.choices.c is no setting: a key of whole.choices must be one of a, b"),
         ({"part": 3}, "whole.part=3 must be a section with a _target_ or null"),
         ({"cuont": 3}, "whole.cuont is no setting of Whole: it has count, rate"),
         (

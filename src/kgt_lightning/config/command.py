@@ -14,10 +14,8 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
 
 from kgt_lightning.config.arguments import readable
 from kgt_lightning.config.comments import CONF_DIR as CONF_DIR
@@ -164,15 +162,11 @@ def command(
             with _full_error("1"), ended_by_interrupt():
                 try:
                     return started()
-                except MissingMandatoryValue as error:
-                    exit_with(one_line(error))
-                except HydraException as error:
-                    as_typed = dict(zip(arguments, typed, strict=True))
-                    exit_with(wrong_argument(error, conf=CONF_DIR, config_name=config_name, arguments=as_typed))
                 except Exception as error:
                     if not is_user_error(error):
                         raise
-                    exit_with(one_line(error))
+                    as_typed = dict(zip(arguments, typed, strict=True))
+                    exit_with(wrong_argument(error, conf=CONF_DIR, config_name=config_name, arguments=as_typed))
 
         return run
 

@@ -15,6 +15,9 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from kgt_lightning.system.ending import joined
 
+_NO_NUMBER = "invalid literal for int() with base 10: "
+"""How OmegaConf begins where a text stands behind the name of a list."""
+
 
 def is_user_error(error: BaseException) -> bool:
     """Whether an error is put down to the user; any other is our own and keeps its traceback."""
@@ -57,11 +60,11 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return is_out_of_memory(error)
 
 
-def wrong_argument(error: HydraException, *, conf: Path, config_name: str, arguments: Mapping[str, str]) -> str:
+def wrong_argument(error: Exception, *, conf: Path, config_name: str, arguments: Mapping[str, str]) -> str:
     """The message for arguments that Hydra could not compose into the configuration ``conf/<config_name>.yaml``.
 
     Args:
-        error: of Hydra.
+        error: of Hydra, or what is none of the arguments' doing and only said on one line.
         conf: folder of configurations.
         config_name: the file in it.
         arguments: as Hydra was given them, each with what was typed.
@@ -84,9 +87,16 @@ def wrong_argument(error: HydraException, *, conf: Path, config_name: str, argum
             f"{refused} cannot be read: write key=value, and quote brackets and spaces, as in"
             f" 'degradation.sigma=[15,25]', and text with other signs twice, \"{name}='{value}'\""
         )
+    keys = [each.partition("=")[0].lstrip("+~") for each in arguments]
+    if isinstance(error, ValueError) and (part := str(error).removeprefix(_NO_NUMBER)) != str(error):
+        for key in keys:
+            section, found, _ = f"{key}.".partition(f".{part[1:-1]}.")
+            if found:
+                return f"{key} is no setting: {section} is a list, to be given whole, '{section}=[...]'"
+    if not isinstance(error, HydraException):
+        return one_line(error)
     if isinstance(error.__cause__, OmegaConfBaseException) and error.__cause__.full_key:
         missing = error.__cause__.full_key
-        keys = [each.partition("=")[0].lstrip("+~") for each in arguments]
         key = next((each for each in keys if f"{each}.".startswith(f"{missing}.")), missing)
         return _unknown_key(key, _composed(conf, config_name, [*arguments], of_hydra=key.startswith("hydra.")))
     cause = f" ({joined(error.__cause__)})" if error.__cause__ is not None else ""
@@ -97,6 +107,9 @@ def _unknown_key(key: str, config: DictConfig) -> str:
     """Which keys are meant, or at least known: the same name elsewhere, a similar one, all of the section."""
     parent, _, leaf = key.rpartition(".")
     section = OmegaConf.select(config, parent) if parent else config
+    numbered = isinstance(section, DictConfig) and any(isinstance(each, int) for each in section)
+    if numbered and leaf.isdigit():  # arguments write no keys that are numbers
+        return f"{key} cannot be given alone: give all of it, '{parent}={{{leaf}: ...}}'"
     # Launchers and sweepers are named to Hydra by names that cannot be imported; their files leave no key out.
     if isinstance(section, DictConfig) and "_target_" in section and not key.startswith("hydra."):
         target = get_object(section["_target_"])

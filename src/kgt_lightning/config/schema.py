@@ -15,6 +15,7 @@ from kgt_lightning.config.types import COMMANDS, FOREIGN, PATH, Section
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "null"}
 _SIMPLE = {bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null"}
+_MAPPINGS = (Mapping, dict)
 _BOUNDS = {
     "ge": ("minimum", operator.ge, "of at least {}"),
     "gt": ("exclusiveMinimum", operator.gt, "above {}"),
@@ -91,9 +92,28 @@ def _check(node: DictConfig, key: str, hint: Any, *, name: str) -> None:
     value = node[key]
     plain = OmegaConf.to_container(value, resolve=hint != Section) if OmegaConf.is_config(value) else value
     if not _fits(plain, hint):
-        raise ValueError(f"{name}={_shown(plain)} must be {in_words(hint)}")
+        raise ValueError(_misfit(plain, hint, name=name))
     if isinstance(plain, dict) and (taken := sorted(_given_later(hint).intersection(plain))):
         raise ValueError(f"{name}.{taken[0]} follows from other settings and is no setting: leave it out")
+
+
+def _misfit(value: Any, hint: Any, *, name: str) -> str:
+    """What is wrong with a value, by the innermost key that is."""
+    parts = [each for part in _parts(hint) for each in _parts(part)]
+    keys, values = next((get_args(each) for each in parts if get_origin(each) in _MAPPINGS), (None, None))
+    for key, each in value.items() if keys and isinstance(value, dict) else ():
+        if not _fits(key, keys):
+            return f"{name}.{key} is no setting: a key of {name} must be {in_words(keys)}"
+        if not _fits(each, values):
+            return _misfit(each, values, name=f"{name}.{key}")
+    return f"{name}={_shown(value)} must be {in_words(hint)}"
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """What a union is made of, and what is annotated; else the annotation."""
+    if get_origin(hint) is Annotated:
+        return get_args(hint)[:1]
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def _given_later(hint: Any) -> set[str]:
@@ -149,7 +169,7 @@ def schema_of(hint: Any) -> dict[str, Any]:
         return {"anyOf": [each for part in parts for each in part.get("anyOf", [part])]} if all(parts) else {}
     if origin in (Sequence, list, tuple):
         return {"type": "array", "items": schema_of(arguments[0])}
-    if origin in (Mapping, dict):
+    if origin in _MAPPINGS:
         return {"type": "object", "additionalProperties": schema_of(arguments[1])}
     return {"type": "object"} if inspect.isclass(hint) and hint.__module__ != "typing" else {}
 
@@ -188,8 +208,9 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(value == each and type(value) is type(each) for each in arguments)  # true is no 1
     if origin in (Sequence, list, tuple):
         return isinstance(value, list) and all(_fits(each, arguments[0]) for each in value)
-    if origin in (Mapping, dict):
-        return isinstance(value, dict) and all(_fits(each, arguments[1]) for each in value.values())
+    if origin in _MAPPINGS:
+        keys, values = arguments
+        return isinstance(value, dict) and all(_fits(key, keys) and _fits(value[key], values) for key in value)
     # Of a class, an instance is made from a section of its own.
     return not inspect.isclass(hint) or isinstance(value, dict) or hint.__module__ == "typing"
 
@@ -221,7 +242,7 @@ def in_words(hint: Any) -> str:
         return "one of " + ", ".join(dict.fromkeys(str(each) for each in arguments))
     if origin in (Sequence, list, tuple):
         return f"a list [...], each {in_words(arguments[0])}"
-    if origin in (Mapping, dict):
+    if origin in _MAPPINGS:
         return f"a mapping {{...}}, each {in_words(arguments[1])}" if arguments[1] is not Any else "a section"
     return "anything" if hint is Any or not inspect.isclass(hint) else "a section with a _target_"
 
