@@ -1,5 +1,6 @@
 """Images and reference data that several tests use, nothing is downloaded; Triton without a GPU."""
 
+import json
 import multiprocessing
 import os
 import subprocess
@@ -142,6 +143,19 @@ def trained(tiny: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("trained")
     train(tiny(folder))
     return folder / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture
+def evaluated(trained: Path, tmp_path: Path) -> Path:
+    """Folder of an evaluation of the trained model, as ``kgt publish`` reads it."""
+    folder = tmp_path / "evaluated"
+    folder.mkdir()
+    mean = {"psnr": 21.0, "degraded_psnr": 20.5, "images": 3}
+    clean = {"psnr": 45.0, "degraded_psnr": float("inf"), "images": 3}
+    means = {"CBSD68 sigma=25": mean, "CBSD68 sigma=0": clean}
+    content = {"checkpoint": str(trained), "protocol": "as papers do", "means": means}
+    (folder / "results.json").write_text(json.dumps(content))
+    return folder
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ goes on after any of its steps is tested in training/test_checkpointing.py, how 
 in sweeps/.
 """
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -15,14 +16,17 @@ import resource
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from kgt_lightning import evaluate, export, restore, train
+from kgt_lightning import evaluate, export, publish, restore, train
+from kgt_lightning.data import debian
+from kgt_lightning.data.__main__ import main as data
 from kgt_lightning.report.__main__ import main as report
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.system.files import NEXT, checksum_error
@@ -39,15 +43,74 @@ MAINS = {
     "evaluate": evaluate.main,
     "report": report,
     "export": export.main,
+    "publish": publish.main,
+    "fetch-debian": data,
     "train": train.main,
     "sweep": train.main,
 }
-MOMENTS = {"restore": 3, "evaluate": 2, "report": 2, "export": 2, "train": 1, "sweep": 0}
+MOMENTS = {
+    "restore": 3,
+    "evaluate": 2,
+    "report": 2,
+    "export": 2,
+    "publish": 1,
+    "fetch-debian": 1,
+    "train": 1,
+    "sweep": 0,
+}
 """How many of a command's moments are tried, besides a random one and one in the midst of a write."""
 
 
+def once(measure: Callable) -> Callable:
+    """Gives what the first call gave, whatever it is asked."""
+    given: list = []
+
+    def measured(*arguments: object, **options: object) -> object:
+        if not given:
+            given.append(measure(*arguments, **options))
+        return given[0]
+
+    return measured
+
+
+APT = """#!/bin/sh
+name=${2%%=*}
+head -c 900 "$PACKAGES/$name" > "$name.deb"
+sleep 0.05
+cp "$PACKAGES/$name" "$name.deb"
+"""
+UNPACK = """#!/bin/sh
+file=${2##*/}
+cp "$2" "$3/${file%.deb}.jpg"
+"""
+
+
 @pytest.fixture
-def arguments(name, trained, tiny_arguments, photo_root, tmp_path, monkeypatch) -> list[str]:
+def packages(tmp_path, monkeypatch) -> None:
+    """apt-get and dpkg-deb that fetch slowly what lies here: packages of one photograph each."""
+    folder, downloads = tmp_path / "packages", tmp_path / "downloads"
+    folder.mkdir()
+    downloads.mkdir()
+    for name, script in {"apt-get": APT, "dpkg-deb": UNPACK}.items():
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
+    photos = []
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 90, 90, 3), np.uint8)
+    for package, each in zip(["sea", "hill", "wood"], pixels, strict=True):
+        # Small as a package, and larger as what is made of it, so that the size of a file stops none but that.
+        Image.fromarray(each).save(folder / package, format="JPEG", quality=1)
+        found = {"path": f"{package}.jpg", "sha256": hashlib.sha256((folder / package).read_bytes()).hexdigest()}
+        listed = {"package": package, "version": "1-2", "licence": "CC0-1.0", "split": "train", "downscale": 2}
+        photos.append(debian.DebianPhoto(**found, **listed, clean_size=(45, 45)))
+    monkeypatch.setattr(debian, "listed_photos", lambda: photos)
+    monkeypatch.setattr(debian, "FOLDERS", {"train": "out"})
+    monkeypatch.setattr(tempfile, "tempdir", str(downloads))
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PACKAGES", str(folder))
+
+
+@pytest.fixture
+def arguments(name, trained, evaluated, packages, tiny_arguments, photo_root, tmp_path, monkeypatch) -> list[str]:
     """Of the command, so that it writes to the folder out."""
     for variable in ("HYDRA_FULL_ERROR", "KGT_DATA"):
         monkeypatch.delenv(variable, raising=False)
@@ -60,6 +123,11 @@ def arguments(name, trained, tiny_arguments, photo_root, tmp_path, monkeypatch) 
         # The program is computed once: that takes seconds, and writes nothing.
         content = export.as_program(load_checkpoint(trained), "best")
         monkeypatch.setitem(export.FORMATS, "torch", (".pt2", lambda *_: content))
+    if name == "publish":
+        # So are its measures, of which one is a time.
+        for measure in ("measure_seams", "measure_harm", "answer", "seconds_per_megapixel"):
+            monkeypatch.setattr(publish, measure, once(getattr(publish, measure)))
+        publish.publish(trained.parents[1], "denoise", [evaluated], root=photo_root, folder=tmp_path / "measured")
     short = [*tiny_arguments, "trainer.max_steps=2"]
     return {
         "restore": [f"checkpoint={trained}", f"input={photos}", "output=out", "device=cpu"],
@@ -69,6 +137,10 @@ def arguments(name, trained, tiny_arguments, photo_root, tmp_path, monkeypatch) 
         ],
         "report": [str(trained.parents[1]), "--output", "out", "--curves"],
         "export": [f"checkpoint={trained}", "format=torch", "output=out/model.pt2"],
+        "publish": [
+            *(str(trained.parents[1]), "denoise", str(evaluated), "--root", str(photo_root), "--output", "out"),
+        ],
+        "fetch-debian": ["fetch-debian", "--root", "."],
         "train": [*short, "hydra.run.dir=out", "resume=true"],
         "sweep": ["-m", *short, "seed=1,2", "hydra/launcher=basic", "hydra.sweep.dir=out"],
     }[name]

@@ -16,19 +16,6 @@ from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.runs.model_table import with_tables
 
 
-@pytest.fixture
-def evaluated(trained, tmp_path):
-    """Folder of an evaluation of the trained model."""
-    folder = tmp_path / "evaluated"
-    folder.mkdir()
-    mean = {"psnr": 21.0, "degraded_psnr": 20.5, "images": 3}
-    clean = {"psnr": 45.0, "degraded_psnr": float("inf"), "images": 3}
-    means = {"CBSD68 sigma=25": mean, "CBSD68 sigma=0": clean}
-    content = {"checkpoint": str(trained), "protocol": "as papers do", "means": means}
-    (folder / "results.json").write_text(json.dumps(content))
-    return folder
-
-
 def test_a_run_becomes_a_model_with_a_card(trained, evaluated, photo_root, tmp_path):
     weights, json_file, markdown = publish(
         trained.parents[1], "denoise", [evaluated], root=photo_root, folder=tmp_path / "models"

@@ -29,7 +29,7 @@ from kgt_lightning.runs.pretrained import sizes
 from kgt_lightning.runs.run import read_state
 from kgt_lightning.runs.weights import weights_content
 from kgt_lightning.system.ending import Parser, mistakes_in_one_line
-from kgt_lightning.system.files import write_atomic
+from kgt_lightning.system.files import remove_leftovers, write_atomic
 from kgt_lightning.system.hardware import processor
 from kgt_lightning.training.module import RestorationModule
 
@@ -101,6 +101,7 @@ def write_tables(pages: Sequence[Path]) -> Sequence[Path]:
     cards = [_read_card(name) for name in NAMES]
     contents = [with_tables(page.read_text(encoding="utf-8"), cards) for page in pages]
     for page, content in zip(pages, contents, strict=True):
+        remove_leftovers(page.parent)
         write_atomic(page, content)
     return pages
 
@@ -111,6 +112,7 @@ def _read_card(name: str) -> dict[str, Any]:
 
 
 def _write_card(weights: Path, card: dict[str, Any]) -> list[Path]:
+    remove_leftovers(weights.parent)
     files = [weights.with_suffix(".json"), weights.with_suffix(".md")]
     for file, content in zip(files, (json.dumps(card, indent=2) + "\n", as_markdown(card)), strict=True):
         write_atomic(file, content)

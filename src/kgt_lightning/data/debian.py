@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from kgt_lightning.system.files import sha256, write_atomic
+from kgt_lightning.system.files import remove_leftovers, sha256, write_atomic
 from kgt_lightning.system.tables import write_csv
 
 LIST = Path(__file__).with_name("debian_photos.json")
@@ -120,6 +120,7 @@ def fetch_debian(
         columns = ("name", "package", "version", "path", "licence")
         rows = [{column: getattr(photo, column) for column in columns} for photo in photos if photo.split == split]
         if rows:
+            remove_leftovers(root / name)
             write_csv(root / name / "LICENCES.csv", rows)
     return len(missing)
 
@@ -149,6 +150,7 @@ def fetch_noise(root: Path, *, unpack: Callable[[str, str, Path], None] | None =
         (unpack or unpack_with_apt)(NOISE.package, NOISE.version, Path(folder))
         content = NOISE.read(Path(folder))
     file.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(file.parent)
     write_atomic(file, content)
     return file
 
