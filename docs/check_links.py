@@ -1,11 +1,14 @@
-"""Says which links of a built site lead nowhere, and what needs a network: python docs/check_links.py FOLDER."""
+"""Says which links of a built site lead nowhere, and what else is wrong: python docs/check_links.py FOLDER."""
 
 import sys
+import sysconfig
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 FETCHED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "video": "src", "source": "src"}
+
+PACKAGES = sysconfig.get_path("purelib")
 
 
 class Page(HTMLParser):
@@ -28,13 +31,15 @@ class Page(HTMLParser):
 
 
 def problems(folder: Path) -> list[str]:
-    """One line for each link that leads nowhere, and for each thing that a page would fetch from a network."""
+    """One line for each link that leads nowhere, thing that would be fetched, and page that shows where it was made."""
     pages = {file.resolve(): Page(file.read_text()) for file in sorted(folder.rglob("*.html"))}
     if not pages:
         return [f"{folder} holds no page"]
     found = []
     for file, page in pages.items():
         here = file.relative_to(folder.resolve())
+        if PACKAGES in file.read_text():  # in a warning, as a rule
+            found.append(f"{here}: shows {PACKAGES}, a folder of this machine")
         found += [f"{here}: fetches {target}" for target in page.fetched if urlsplit(target).netloc]
         for target in page.links + page.fetched:
             parts = urlsplit(target)

@@ -10,6 +10,9 @@ from docutils.parsers.rst import Directive, directives
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 
+SENTENCE = 40
+"""Characters of a cell that is longer than a name or a number."""
+
 
 class Mermaid(Directive):
     """A flowchart in Mermaid's words as a table: each box with what it says, and where its arrows lead."""
@@ -74,6 +77,15 @@ def table(rows: list[list[str]]) -> nodes.table:
     return nodes.table("", group)
 
 
+def mark_words(app: Sphinx, document: nodes.document) -> None:
+    """Give cells of columns that hold sentences the class ``words``, which keeps them wide enough to be read."""
+    for body in document.findall(nodes.tbody):
+        for column in zip(*(row.children for row in body.children), strict=False):
+            if max(len(cell.astext()) for cell in column) > SENTENCE:
+                for cell in column:
+                    cell["classes"].append("words")
+
+
 def inline_math(translator, node) -> None:  # noqa: ANN001  # Sphinx's own interface
     translator.body.append(tex2mathml(node.astext()))
     raise nodes.SkipNode
@@ -89,6 +101,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("mermaid", Mermaid)
     app.add_directive("results", Results)
     app.connect("autodoc-process-docstring", keep_tables)
+    app.connect("doctree-read", mark_words)
     app.add_html_math_renderer("mathml", inline_renderers=(inline_math, None), block_renderers=(displayed_math, None))
     app.config.html_math_renderer = "mathml"
     return {"parallel_read_safe": True, "parallel_write_safe": True}

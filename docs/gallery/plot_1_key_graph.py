@@ -46,6 +46,7 @@ for axes, (name, (row, column)) in zip(panels[1:], places.items(), strict=True):
     axes.add_patch(plt.Rectangle((column * PATCH, row * PATCH), PATCH, PATCH, fill=False, color="red", linewidth=2))
 for axes in panels:
     axes.set_axis_off()
+plt.show()
 
 # %%
 # Inside a model nodes are learned features. The denoiser that the package brings has one stage of two layers with
@@ -74,6 +75,7 @@ with TemporaryDirectory() as folder:
     picture = plt.imread(file)
 plt.figure(figsize=(picture.shape[1] / 100, picture.shape[0] / 100)).add_axes((0, 0, 1, 1)).imshow(picture)
 plt.axis("off")
+plt.show()
 
 # %%
 # Is what is similar simply what is near? The mean distance of neighbours, and of all nodes of a window:

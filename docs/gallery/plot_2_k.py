@@ -36,6 +36,7 @@ axes.set(xlabel="k", ylabel="PSNR in dB", title="one photograph, sigma 25")
 axes.set_xscale("log", base=2)
 axes.ticklabel_format(axis="y", useOffset=False)
 axes.legend()
+plt.show()
 
 # %%
 # The time of the attention alone, over windows of 1024 nodes as the paper's. It grows with k, the graph's own
@@ -78,3 +79,4 @@ axes.axhline(dense, color="gray", label="dense attention")
 axes.set(xlabel="k of 1024", ylabel="ms", title="two windows, 6 heads, this machine", ylim=(0, None))
 axes.set_xscale("log", base=2)
 axes.legend(fontsize="small")
+plt.show()

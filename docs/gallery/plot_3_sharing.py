@@ -81,6 +81,8 @@ print(f"a graph built for the second layer keeps {kept.mean():.0%} of the neighb
 figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
 axes.hist((16 * kept).flatten().numpy(), bins=torch.arange(-0.5, 17.5).numpy(), rwidth=0.9)
 axes.set(xlabel="neighbours of 16 that stay when the graph is built anew", ylabel="nodes", xticks=range(0, 17, 4))
+axes.set_title("graphs of the first and of the second layer")
+plt.show()
 
 # %%
 # Whether that matters for the quality is asked in `the layout experiment

@@ -57,6 +57,7 @@ for axes, (key, title) in zip(
     axes.plot(*zip(*points, strict=True), "o-", markersize=3)
     axes.set(xlabel="step", title=title)
     axes.ticklabel_format(axis="y", useOffset=False)
+plt.show()
 
 # %%
 # The files of the run: checkpoints that know their configuration, scores of every test image, panels.

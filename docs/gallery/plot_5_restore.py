@@ -38,6 +38,7 @@ for (above, below), sigma, before, after in zip(panels.T[1:], sigmas, noisy, res
         axes.set_title(f"sigma {sigma}: {db:.1f} dB")
 for axes in panels.flat:
     axes.set_axis_off()
+plt.show()
 
 # %%
 # What was removed should look like noise and not like the photograph. Here no shape of the face can be seen in it.
@@ -45,6 +46,7 @@ figure, axes = plt.subplots(figsize=(4, 4), layout="constrained")
 axes.imshow((0.5 + 3 * (noisy[1] - restored[1])).clamp(0, 1).permute(1, 2, 0))
 axes.set_title("what was removed at sigma 25, three times")
 axes.set_axis_off()
+plt.show()
 
 # %%
 # Large photographs go through in tiles, so that memory does not grow with them: the sides of tiles are multiples

@@ -41,6 +41,7 @@ for axes, (title, image) in zip(panels, {"clean": clean, "striped": striped}.ite
     axes.imshow(image.clamp(0, 1).permute(1, 2, 0))
     axes.set_title(title)
     axes.set_axis_off()
+plt.show()
 
 # %%
 # A training that is to undo it: the usual configuration, in which ``degradation`` names this class. Outside a
@@ -80,7 +81,8 @@ with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
 print(f"{psnr:.2f} dB on the first test set")
 
 # %%
-# What 150 steps give. The checkpoint names a class of ours, so that it is loaded only where we say that we trust it.
+# What 150 steps give: fine stripes are gone, wide ones fade. The checkpoint names a class of ours, so that it is loaded
+# only where we say that we trust it.
 from kgt_lightning.runs.checkpoint import load_checkpoint
 
 module = load_checkpoint(folder / "checkpoints" / "best.ckpt", trust=[Stripes.__module__]).module()
@@ -92,3 +94,4 @@ for axes, (title, image) in zip(panels, {"striped": striped, "restored": restore
     axes.imshow(image.clamp(0, 1).permute(1, 2, 0))
     axes.set_title(f"{title}, {db:.1f} dB")
     axes.set_axis_off()
+plt.show()

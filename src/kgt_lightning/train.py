@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
-from kgt_lightning.config.command import command
+from kgt_lightning.config.command import command, leave_out_needless_warnings
 from kgt_lightning.config.extras import missing
 from kgt_lightning.config.keys import lies_in
 from kgt_lightning.data.datamodule import RestorationData
@@ -52,6 +52,7 @@ def train(config: DictConfig, *, overrides: Sequence[str] = ()) -> float | None:
         overrides: arguments it was composed with, for the record of the run.
 
     """
+    leave_out_needless_warnings()  # also where it is called from Python
     folder = Path(config.run_dir)
     run = Run(config, folder, overrides=list(overrides))
     with run.recording():

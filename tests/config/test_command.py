@@ -1,12 +1,13 @@
 import os
 import time
+import warnings
 from contextlib import nullcontext
 
 import pytest
 
 from kgt_lightning import describe, restore, train
 from kgt_lightning.config import command as entry
-from kgt_lightning.config.command import CONF_DIR, run_name
+from kgt_lightning.config.command import CONF_DIR, leave_out_needless_warnings, run_name
 
 
 def test_the_configuration_is_found():
@@ -91,3 +92,12 @@ def test_the_whole_configuration_is_shown_resolved(run_command):
     code, output, errors = run_command(train.main, "task=sr", "--cfg", "job", "--resolve")
     assert code == 0, errors
     assert "    colours:\n    - 'y'\n" in output
+
+
+def test_what_is_no_concern_of_a_run_is_left_out():
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        leave_out_needless_warnings()
+        warnings.warn("`isinstance(treespec, LeafSpec)` is deprecated", stacklevel=1)
+        warnings.warn("the loss is not finite", stacklevel=1)
+    assert [str(warning.message) for warning in said] == ["the loss is not finite"]

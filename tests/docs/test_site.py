@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "docs" / "gallery").glob("plot_*.py"))
-problems = runpy.run_path(str(ROOT / "docs" / "check_links.py"))["problems"]
+checks = runpy.run_path(str(ROOT / "docs" / "check_links.py"))
+problems, PACKAGES = checks["problems"], checks["PACKAGES"]
 needs_sphinx = pytest.mark.skipif(find_spec("sphinx_gallery") is None, reason="needs the extra docs")
 
 
@@ -39,6 +40,11 @@ def test_links_that_lead_nowhere_are_named(tmp_path):
         "a.html: c.html is not there",
         "b.html: fetches https://cdn.example/x.js",
     ]
+
+
+def test_a_page_that_shows_where_it_was_made_is_named(tmp_path):
+    (tmp_path / "a.html").write_text(f"<pre>{PACKAGES}/library.py:21: this is deprecated</pre>")
+    assert problems(tmp_path) == [f"a.html: shows {PACKAGES}, a folder of this machine"]
 
 
 @needs_sphinx

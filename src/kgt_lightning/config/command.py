@@ -148,9 +148,7 @@ def command(
                 about = summary(Path(inspect.getfile(main)))
                 print(command_help(config_name, sys.argv[1:], about=about))  # noqa: T201
                 return None
-            for message in _NEEDLESS_WARNINGS:
-                warnings.filterwarnings("ignore", message=f".*{message}")
-            logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
+            leave_out_needless_warnings()
             try:
                 typed = readable(sys.argv[1:], command=config_name)
             except ValueError as error:
@@ -194,6 +192,13 @@ def _log_traceback(error: Exception) -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)
+
+
+def leave_out_needless_warnings() -> None:
+    """Of what Lightning and its libraries say, leave out what is no concern of a run; a second call changes nothing."""
+    for message in _NEEDLESS_WARNINGS:
+        warnings.filterwarnings("ignore", message=f".*{message}")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
 
 
 def _no_advertisement(record: logging.LogRecord) -> bool:

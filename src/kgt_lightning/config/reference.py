@@ -34,7 +34,7 @@ def reference() -> str:
             title = f"{group}: what several files share"
         about = [] if file.parent == CONF_DIR else head(file)
         lines += [f"## {title}", "", *map(_words, about), *[""] * bool(about)]
-        lines += ["| key | default | what it may be | |", "|---|---|---|---|", *rows, ""]
+        lines += ["| key | default | what it may be | what it means |", "|---|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
