@@ -56,6 +56,18 @@ def test_validation_and_training_share_no_image(data):
         assert not {each.clean.fingerprint for each in train} & {each.clean.fingerprint for each in held_out}
 
 
+@pytest.mark.parametrize(("size", "said"), [(65536, True), (49, True), (48, False), (32, False)])
+def test_images_that_are_validated_whole_are_said_to_be(data, caplog, size, said):
+    caplog.set_level("INFO")
+    loaded = data(validation_size=size, validation_images=1)
+    loaded.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    [sample] = loaded.val_dataloader()
+    height, width = loaded.train_and_validation[1][0].clean.shape()[1:]
+    assert sample.clean.shape[-2:] == (min(height, size), min(width, size))
+    expected = f"data.validation_size={size} is more than {height} x {width}, the largest of validation: all are taken"
+    assert (expected in caplog.text, height <= width == 48) == (said, True)
+
+
 def test_training_photographs_can_be_left_out(data):
     used = [each.listed for part in data(exclude=["BSD400/3.png"]).train_and_validation for each in part]
     assert sorted(used) == [f"BSD400/{i}.png" for i in range(10) if i != 3]

@@ -87,7 +87,7 @@ class RestorationData(lightning.LightningDataModule):
     validation_images: Count
     """Images of the training folders kept for validation, at most an eighth of them."""
     validation_size: Size
-    """Side in pixels of the central part of them that is used."""
+    """Side in pixels of the central part of them that is used; smaller images are taken whole."""
     cache_dir: FilePath
     """Where decoded images are kept between runs."""
     protocol: MetricProtocol
@@ -251,6 +251,10 @@ class RestorationData(lightning.LightningDataModule):
         """Central parts of the held-out images in the first test setting, one at a time."""
         _, kept = self.train_and_validation
         degrade = next(iter(self.degradation.test_settings().values()))
+        height, width = max((each.clean.shape()[1:] for each in kept), key=max)
+        if self.validation_size > max(height, width):
+            size = f"data.validation_size={self.validation_size}"
+            log.info("%s is more than %d x %d, the largest of validation: all are taken whole", size, height, width)
         return self._one_by_one(self._whole(kept, degrade=degrade, largest=self.validation_size))
 
     def test_dataloader(self) -> list[DataLoader[Sample]]:
