@@ -77,6 +77,25 @@ def test_floating_point_that_the_model_leaves_alone_comes_back_to_the_bit(run, m
     np.testing.assert_array_equal(found.array, source.array)
 
 
+@pytest.mark.parametrize("mixing", [(), ("texture=1",), ("texture=1", "strength=0.5"), ("strength=0", "texture=1")])
+def test_floating_point_is_restored_alike_wherever_it_lies(run, module, photo, tmp_path, monkeypatch, mixing):
+    """Also the noise, above which texture is brought back, is that of the values that the model is given."""
+    monkeypatch.setattr(
+        type(module), "forward", lambda self, degraded: degraded.mean((2, 3), keepdim=True) + 0 * degraded
+    )
+    noisy = photo[0, :, 100:164, 100:172] + 0.05 * torch.randn(3, 64, 72, generator=torch.Generator().manual_seed(0))
+    within = noisy.clamp(0, 1).permute(1, 2, 0).numpy()
+    within[0, :2] = [[0], [1]]  # all of it, so that the other is brought to the same
+    (tmp_path / "in").mkdir()
+    for name, values in (("within", within), ("beyond", 4 * within - 1)):
+        tifffile.imwrite(tmp_path / "in" / f"{name}.tif", values, photometric="rgb")
+    code, _, errors = run(tmp_path / "in", *mixing)
+    assert code == 0, errors
+    found, beyond = (read_raster(tmp_path / "out" / f"{name}.tif").array for name in ("within", "beyond"))
+    np.testing.assert_allclose((beyond + 1) / 4, found, atol=1e-6)
+    assert np.array_equal(found, within) == ("strength=0" in mixing)
+
+
 def test_values_whose_span_no_float_holds_are_refused(run, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.resize(np.array((-3e38, 3e38), np.float32), (20, 24)))
     code, _, errors = run(tmp_path / "a.tif")

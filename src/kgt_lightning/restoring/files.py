@@ -61,13 +61,8 @@ def _restored(
     module: RestorationModule, array: np.ndarray, *, tile: int, overlap: int, mixing: Mixing, progress: Progress
 ) -> np.ndarray:
     scale, bits = module.network.scale, array.itemsize * 8
-    brought, low, span = array, 0.0, 1.0
-    if bits == 32 and not 0 <= array.min() <= array.max() <= 1:
-        low = min(float(array.min()), 0.0)
-        span = max(float(array.max()), 1.0) - low
-        if span > float(np.finfo(np.float32).max):
-            raise ValueError(f"it holds values from {low:g} to {low + span:g}: scale them to 0..1")
-        brought = (array - np.float32(low)) / np.float32(span)
+    low, span = _reach(array)
+    brought = array if (low, span) == (0, 1) else (array - np.float32(low)) / np.float32(span)
     image = torch.from_numpy(brought).permute(2, 0, 1)
     restored = np.empty(0)
     for done in restored_tiles(module, image, tile=tile, overlap=overlap, mixing=mixing):
@@ -87,6 +82,17 @@ def _restored(
     return restored
 
 
+def _reach(array: np.ndarray) -> tuple[float, float]:
+    """Value that the model is given as 0, and how far above it 1 is: of floating point that lies outside [0, 1]."""
+    if array.dtype != np.float32:
+        return 0.0, 1.0
+    low = min(float(array.min()), 0.0)
+    span = max(float(array.max()), 1.0) - low
+    if span > float(np.finfo(np.float32).max):
+        raise ValueError(f"it holds values from {low:g} to {low + span:g}: scale them to 0..1")
+    return low, span
+
+
 def read_and_restore(
     module: RestorationModule, path: Path, *, tile: int, overlap: int, mixing: Mixing, progress: Progress
 ) -> tuple[Raster, str]:
@@ -98,7 +104,8 @@ def read_and_restore(
     denoises = isinstance(module.degradation, GaussianNoise)
     if denoises or mixing.texture > 0:
         image = colours(raster)
-        noise = noise_level(image)
+        low, span = _reach(image)
+        noise = noise_level(image, low=low, span=span)
         mixing = replace(mixing, noise=noise)
         found.append(f"noise of about sigma {noise * 255 / (OF_COLOURS if image.shape[-1] == 3 else 1):.0f}")
     restored = restore_raster(module, raster, tile=tile, overlap=overlap, mixing=mixing, progress=progress)

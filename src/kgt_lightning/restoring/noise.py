@@ -16,8 +16,10 @@ _OF_LOW = 0.945
 """That quantile of the deviation in blocks of pure noise, for noise of 1: measured."""
 
 
-def noise_level(array: np.ndarray) -> float:
+def noise_level(array: np.ndarray, *, low: float = 0, span: float = 1) -> float:
     """Standard deviation, in [0, 1], of the noise in the brightness of an image [H, W, C], C = 1 or 3.
+
+    Floating point that lies elsewhere is taken from ``low``, as 0, to ``low + span``, as 1.
 
     A mask that no plane passes (Immerkaer 1996) leaves noise, edges and texture; of its deviations in blocks of
     16 x 16 a low one is taken, where there is little but noise. Of large images parts are looked at. Noise that
@@ -30,6 +32,7 @@ def noise_level(array: np.ndarray) -> float:
         row, column = divmod(part, 4)
         top, left = max(height - _PART, 0) * row // 3, max(width - _PART, 0) * column // 3
         samples = array[top : top + _PART, left : left + _PART].astype(np.float32) / levels
+        samples = (samples - np.float32(low)) / np.float32(span)
         planes = torch.from_numpy(np.moveaxis(samples, -1, 0).copy())[None]
         bright = gray(planes) if planes.shape[1] == 3 else planes
         if min(bright.shape[-2:]) < _BLOCK + 2:
