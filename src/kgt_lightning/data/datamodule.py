@@ -18,16 +18,7 @@ from torch.utils.data import DataLoader
 from kgt_lightning.config.types import Count, FilePath, MetricProtocol, NotNegative, Seed, Share, Size
 from kgt_lightning.data.catalogue import read_catalogue
 from kgt_lightning.data.datasets import Patches, Sample, StepSampler, TestSet, WholeImages, batch_of_one, ignore_signals
-from kgt_lightning.data.image_sets import (
-    BUNDLED_TEST,
-    BUNDLED_TRAIN,
-    ImageEntry,
-    ImageSet,
-    bundled_set,
-    folder_set,
-    image_set,
-    version,
-)
+from kgt_lightning.data.image_sets import ImageEntry, ImageSet, folder_set, image_set, version
 from kgt_lightning.data.named_sets import held_out, named_sets, without
 from kgt_lightning.data.pairs import named_pairs
 from kgt_lightning.degradations.degradation import Degradation
@@ -176,7 +167,7 @@ class RestorationData(lightning.LightningDataModule):
         else:
             if self.train is None:
                 raise ValueError("data.train=null leaves nothing to train on: name folders below data_root")
-            sets = self._sets("train", self.train, BUNDLED_TRAIN)
+            sets = self._sets("train", self.train)
             where = f"data.train={list(self.train)} below data_root={self.root}"
         entries = without([entry for each in sets for entry in each.entries], self.exclude)
         return held_out(entries, number=self.validation_images, where=where)
@@ -187,11 +178,10 @@ class RestorationData(lightning.LightningDataModule):
         if self.user_pairs and self.test is None:
             pairs = self.user_pairs.entries if self.train is None else self.train_and_validation[1]
             return {TestSet(self.user_pairs.name, self.degradation.given_setting): self._whole(pairs)}
-        sets = self._sets("test", self.test or self.default_test[self.channels], BUNDLED_TEST)
+        sets = self._sets("test", self.test or self.default_test[self.channels])
         found = {}
-        for each, another in combinations(sets, 2):
-            if each.name == another.name:
-                raise ValueError(f"data.test names two sets called {each.name}: rename the folder of one")
+        if twice := [each.name for each, another in combinations(sets, 2) if each.name == another.name]:
+            raise ValueError(f"data.test names two sets called {twice[0]}: rename the folder of one")
         for each in sets:
             if all(entry.degraded is not None for entry in each.entries):
                 found[TestSet(each.name, self.degradation.given_setting)] = self._whole(each.entries)
@@ -251,10 +241,9 @@ class RestorationData(lightning.LightningDataModule):
         """Central parts of the held-out images in the first test setting, one at a time."""
         _, kept = self.train_and_validation
         degrade = next(iter(self.degradation.test_settings().values()))
-        height, width = max((each.clean.shape()[1:] for each in kept), key=max)
-        if self.validation_size > max(height, width):
-            size = f"data.validation_size={self.validation_size}"
-            log.info("%s is more than %d x %d, the largest of validation: all are taken whole", size, height, width)
+        if self.validation_size > max(largest := max((each.clean.shape()[1:] for each in kept), key=max)):
+            said = "data.validation_size=%d is more than %d x %d, the largest of validation: all are taken whole"
+            log.info(said, self.validation_size, *largest)
         return self._one_by_one(self._whole(kept, degrade=degrade, largest=self.validation_size))
 
     def test_dataloader(self) -> list[DataLoader[Sample]]:
@@ -278,15 +267,12 @@ class RestorationData(lightning.LightningDataModule):
             largest=largest,
         )
 
-    def _sets(self, key: str, names: Sequence[str], bundled: Sequence[str]) -> list[ImageSet]:
-        if not self.root:
-            # Images that ship with other packages stand in for known sets, never for the user's own.
-            known = {*read_catalogue(), *(name for test in self.default_test.values() for name in test)}
-            if not known.issuperset(names) or (key == "test" and self.test is not None):
-                raise ValueError(f"data.{key}={list(names)} is named, but not where: add data_root=<its folder>")
-            log.info("data_root is not set: %s takes images that ship with scikit-image and scikit-learn", key)
-            return [bundled_set("bundled", bundled, channels=self.channels)]
-        return named_sets(names, root=self.root, key=key, read=partial(self.images_in, training=key == "train"))
+    def _sets(self, key: str, names: Sequence[str]) -> list[ImageSet]:
+        usual = {*read_catalogue(), *(name for test in self.default_test.values() for name in test)}
+        if key == "test" and self.test is not None:
+            usual = set()
+        read = partial(self.images_in, training=key == "train")
+        return named_sets(names, root=self.root, key=key, usual=usual, channels=self.channels, read=read)
 
     def _one_by_one(self, images: WholeImages) -> DataLoader[Sample]:
         trainer = self._trainer()

@@ -1,28 +1,43 @@
 """Image sets by their names below the data root, and which images of them are held out."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from kgt_lightning.data.catalogue import describe_missing
-from kgt_lightning.data.image_sets import ImageEntry, ImageSet
+from kgt_lightning.data.image_sets import BUNDLED_TEST, BUNDLED_TRAIN, ImageEntry, ImageSet, bundled_set
 
 log = logging.getLogger(__name__)
 
 
-def named_sets(names: Sequence[str], *, root: str, key: str, read: Callable[[Path], ImageSet]) -> list[ImageSet]:
-    """The sets of these names.
+def named_sets(
+    names: Sequence[str],
+    *,
+    root: str | None,
+    key: str,
+    usual: Collection[str],
+    channels: int,
+    read: Callable[[Path], ImageSet],
+) -> list[ImageSet]:
+    """The sets of these names, or one of images that ship with other packages.
 
     Args:
         names: folders or files below the root, or paths.
         root: folder that holds the sets.
         key: what the names are for, train or test; errors name it.
+        usual: sets that images of other packages stand in for where no root is given; never for the user's own.
+        channels: of those images.
         read: finds the images of one.
 
     Raises:
         ValueError: if the root or a set is missing; a known one is explained.
 
     """
+    if not root:
+        if not set(usual).issuperset(names):
+            raise ValueError(f"data.{key}={list(names)} is named, but not where: add data_root=<its folder>")
+        log.info("data_root is not set: %s takes images that ship with scikit-image and scikit-learn", key)
+        return [bundled_set("bundled", BUNDLED_TEST if key == "test" else BUNDLED_TRAIN, channels=channels)]
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise ValueError(f"data_root={folder} is no folder: name the folder that holds {', '.join(names)}")
