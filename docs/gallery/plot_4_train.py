@@ -8,7 +8,8 @@ the command's own configuration, in Python.
 
 # %%
 # ``kgt train`` composes this configuration from ``conf/`` and the arguments; here Hydra is asked for it directly.
-# The same on the command line: ``kgt train experiment=demo trainer.max_steps=150 data.patch=32 model.width=32``.
+# On the command line: ``kgt train experiment=demo trainer.max_steps=150 data.batch_size=4 data.patch=32
+# model.width=32``.
 import os
 from pathlib import Path
 from tempfile import mkdtemp
@@ -62,7 +63,7 @@ plt.show()
 # %%
 # The files of the run: checkpoints that know their configuration, scores of every test image, panels.
 for file in sorted(folder.rglob("*")):
-    if file.is_file() and "cache" not in file.parts:
+    if file.is_file() and "cache" not in file.parts and not file.name.startswith("."):
         print(file.relative_to(folder))
 
 # %%

@@ -113,6 +113,9 @@ def test_the_u_shape_has_stages_of_several_sizes(photo, tmp_path):
     draw_statistics(graphs, tmp_path / "statistics.png")
     for file in tmp_path.iterdir():
         assert read_image(file).pixels.std() > 0.05
+    draw_statistics(graphs[:1], tmp_path / "one.png")  # no overlap of a stage with itself alone
+    widths = [read_image(tmp_path / name).pixels.shape[-1] for name in ("one.png", "statistics.png")]
+    assert widths[0] == pytest.approx(2 / 3 * widths[1], abs=2)
 
 
 def test_neighbours_keep_their_colour_and_all_else_is_darkened():

@@ -1,13 +1,15 @@
 import logging
 import time
+from types import SimpleNamespace
 
 import torch
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kgt_lightning.data.datasets import Patches
 from kgt_lightning.runs.curves import read_curve, read_metrics
 from kgt_lightning.train import train
-from kgt_lightning.training.callbacks import GradientNorm, side_by_side
+from kgt_lightning.training.callbacks import GradientNorm, Progress, side_by_side
 
 
 def test_pictures_stand_in_a_row_with_white_between_them():
@@ -18,6 +20,15 @@ def test_pictures_stand_in_a_row_with_white_between_them():
     assert (row[..., 3:7] == 1).all()
     assert (row[..., 7:12] == 0.5).all()
     assert (row[..., 16:] == 1).all()
+
+
+def test_the_bar_shows_decibels_to_two_places():
+    trainer = SimpleNamespace(loggers=[], progress_bar_metrics={"val/psnr": 27.9643, "train/loss": 0.0380761})
+    shown = Progress(refresh_rate=10).get_metrics(trainer, None)
+    assert {name: Tqdm.format_num(value) for name, value in shown.items()} == {
+        "val/psnr": "27.96",
+        "train/loss": "0.03808",
+    }
 
 
 def test_the_speed_of_a_run_is_logged_without_its_validation(tiny, tmp_path, caplog):

@@ -74,9 +74,10 @@ def draw_neighbours(
 def draw_statistics(graphs: Sequence[StageGraph], file: Path) -> None:
     """Draw how far neighbours are, how often a node is one, and how much the graphs of two stages have in common.
 
-    The gray line is what chance would give: neighbours drawn from the whole window.
+    The gray line is what chance would give: neighbours drawn from the whole window. One stage has nothing to be
+    compared with.
     """
-    figure, (far, often, common) = _grid(1, 3, cell=3.6)
+    figure, (far, often, *compared) = _grid(1, 3 if len(graphs) > 1 else 2, cell=3.6)
     for i, graph in enumerate(graphs):
         far_away, degrees = distances(graph), in_degrees(graph)
         edges = torch.linspace(0, float(degrees.max()) + 1, 33)
@@ -87,16 +88,10 @@ def draw_statistics(graphs: Sequence[StageGraph], file: Path) -> None:
     _outline(far, distances_by_chance(widest), _rings(widest), "tab:gray", "chance")
     far.set(title="distance of neighbours", xlabel="nodes", ylabel="share of neighbours")
     often.set(title="in-degree of nodes", xlabel="nodes that have it as a neighbour (gray: k)", ylabel="share of nodes")
+    far.set_ylim(top=1.3 * far.get_ylim()[1])  # room for the names
     far.legend(fontsize=7)
-    values = overlaps(graphs)
-    common.imshow(values, vmin=0, vmax=1, cmap="viridis")
-    for i, j in (~values.isnan()).nonzero().tolist():
-        colour = "black" if values[i, j] > 0.6 else "white"
-        common.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=7, color=colour)
-    names = [graph.stage for graph in graphs]
-    common.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7)
-    common.set_yticks(range(len(names)), names, fontsize=7)
-    common.set(title="overlap of two stages (Jaccard)")
+    for common in compared:
+        _draw_overlaps(common, graphs)
     write_figure(file, figure, dpi=110)
 
 
@@ -131,6 +126,18 @@ def draw_influence(
 def place_of(point: tuple[float, float], *, height: int, width: int) -> tuple[int, int]:
     """Row and column of a point, vertical and horizontal from 0 to 1, in an image or a map of nodes."""
     return min(int(point[0] * height), height - 1), min(int(point[1] * width), width - 1)
+
+
+def _draw_overlaps(axes: "Axes", graphs: Sequence[StageGraph]) -> None:
+    values = overlaps(graphs)
+    axes.imshow(values, vmin=0, vmax=1, cmap="viridis")
+    for i, j in (~values.isnan()).nonzero().tolist():
+        colour = "black" if values[i, j] > 0.6 else "white"
+        axes.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=7, color=colour)
+    names = [graph.stage for graph in graphs]
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set(title="overlap of two stages (Jaccard)")
 
 
 def _show_given(axes: "Axes", image: Tensor) -> None:

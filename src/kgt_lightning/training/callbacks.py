@@ -9,7 +9,7 @@ from typing import Any
 import lightning
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 from torch.distributed.tensor import DTensor
@@ -177,6 +177,20 @@ class GradientNorm(Callback):
         norm = torch.nn.utils.get_total_norm(gradients)
         # Of weights that are shared among devices each has a part.
         pl_module.log("train/gradient_norm", norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+
+class Progress(TQDMProgressBar):
+    """Lightning's bar, its values to four digits: of three, filled up with zeros, 27.96 dB would read 28.00."""
+
+    def __init__(self, *, refresh_rate: Whole) -> None:
+        super().__init__(refresh_rate=refresh_rate)
+
+    def get_metrics(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Names and values as they are shown."""
+        shown = super().get_metrics(trainer, pl_module)
+        return {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in shown.items()}
 
 
 class Speed(Callback):
