@@ -123,3 +123,18 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_codec_that_does_not_load_is_no_fault_of_the_file(tmp_path, monkeypatch, samples):
+    """As where a process has too little memory left."""
+    picture = Picture(pixels=samples(3, bits=16), bits=16)
+    write_image(tmp_path / "a.png", picture)
+
+    def fail(*_):
+        raise ImportError("could not import name 'png'")
+
+    for codec in ("png_decode", "png_encode"):
+        monkeypatch.setattr(f"imagecodecs.{codec}", fail)
+    for use in (read_image, lambda path: write_image(path, picture)):
+        with pytest.raises(ValueError, match=r"a.png: a library for it does not load \(could .*: there is too little"):
+            use(tmp_path / "a.png")

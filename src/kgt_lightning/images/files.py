@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -183,6 +183,8 @@ def encoded(path: Path, raster: Raster) -> bytes:
         return encode(raster, form=form)
     except MemoryError as error:
         raise ValueError(f"{path} needs more memory to be written than there is") from error
+    except ImportError as error:
+        _refuse_unloaded(path, error)
     except Exception as error:
         raise ValueError(f"{path} cannot be written as {form.name} ({_reason(error)}): use another one") from error
 
@@ -205,9 +207,18 @@ def _open(path: str | Path, read: Callable[[Path], _T]) -> _T:
         return read(path)
     except MemoryError as error:
         raise ValueError(f"{path} needs more memory to be read than there is: the file may well be whole") from error
+    except ImportError as error:
+        _refuse_unloaded(path, error)
     # decoders raise OSError, SyntaxError, struct.error, ... for damaged files
     except Exception as error:
         raise ValueError(f"{path} cannot be read as an image ({_reason(error)}): replace or remove it") from error
+
+
+def _refuse_unloaded(path: Path, error: ImportError) -> NoReturn:
+    """Codecs are loaded when a file first needs them, for which a process may have too little memory left."""
+    raise ValueError(
+        f"{path}: a library for it does not load ({_reason(error)}): there is too little memory, or it is not installed"
+    ) from error
 
 
 def _reason(error: Exception) -> str:
