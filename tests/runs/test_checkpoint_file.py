@@ -1,5 +1,6 @@
 import resource
 import zipfile
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -47,13 +48,36 @@ def doubling():
         ),
         ("state_dict", lambda s: {**s, "x": torch.ones(1).expand(10**6, 10**6)}, "x is no tensor of weights"),
         ("state_dict", lambda s: {**s, "x": "text"}, "x is no tensor of weights"),
+        ("state_dict", lambda s: {**s, None: torch.ones(1)}, "None is no tensor of weights"),
+        ("state_dict", lambda s: {**s, "x": torch.ones(1).to(torch.float8_e4m3fn)}, "x is no tensor of weights"),
+        ("state_dict", lambda s: {**s, "x": torch.ones(1, dtype=torch.complex64)}, "x is no tensor of weights"),
         ("global_step", lambda s: "many", "global_step='many' is no number of steps"),
         ("config", lambda c: {**c, "data": [1]}, "carries no configuration: it was not written by kgt_lightning.train"),
         ("config", lambda c: {**c, "x": of_itself()}, "config.x is no text, number, list or mapping"),
         ("config", lambda c: {**c, "x": doubling()}, "has more than 100000 values"),
         ("config", lambda c: {**c, "x": torch.ones(2)}, "config.x is no text, number, list or mapping"),
+        ("config", lambda c: {**c, "x": torch.Size([1])}, "config.x is no text, number, list or mapping"),
+        ("config", lambda c: {**c, "x": OrderedDict(a=1)}, "config.x is no text, number, list or mapping"),
     ],
-    ids=["list", "module.", "nan", "view", "text", "step", "section", "itself", "doubling", "tensor"],
+    ids=(
+        [
+            "list",
+            "module.",
+            "nan",
+            "view",
+            "text",
+            "name",
+            "float8",
+            "complex",
+            "step",
+            "section",
+            "itself",
+            "doubling",
+            "tensor",
+            "size",
+            "ordered",
+        ]
+    ),
 )
 def test_what_others_write_is_said_in_a_line(content, tmp_path, part, make, message):
     assert message in refused({**content, part: make(content[part])}, tmp_path / "other.ckpt")

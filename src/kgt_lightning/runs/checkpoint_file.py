@@ -13,6 +13,12 @@ from kgt_lightning.runs.weights import read_weights
 from kgt_lightning.system.files import checksum_error
 
 _SECTIONS = {"task": str, "model": Mapping, "module": Mapping, "data": Mapping}
+_PLAIN = (str, int, float, bool, type(None))
+_NUMBERS = (
+    *(torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.bool),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+)
+"""Of tensors that a module computes with; of others PyTorch does not even know whether they are finite."""
 _MOST_VALUES, _MOST_DEPTH = 100_000, 50
 """Of a configuration: a few thousand and a dozen are usual, and a list may hold itself."""
 
@@ -93,11 +99,12 @@ def _check_plain(config: Any, *, where: str) -> None:
         if not left:
             return
         name, node, depth = left.pop()
-        if depth < _MOST_DEPTH and isinstance(node, Mapping) and all(type(key) in (str, int) for key in node):
+        # Kinds of them, such as torch.Size, are nothing that a configuration can hold.
+        if depth < _MOST_DEPTH and type(node) is dict and all(type(key) in (str, int) for key in node):
             left += [(f"{name}.{key}", value, depth + 1) for key, value in node.items()]
-        elif depth < _MOST_DEPTH and isinstance(node, list | tuple):
+        elif depth < _MOST_DEPTH and type(node) in (list, tuple):
             left += [(name, value, depth + 1) for value in node[:_MOST_VALUES]]
-        elif not isinstance(node, str | int | float | None):
+        elif type(node) not in _PLAIN:
             raise ValueError(f"{where}: {name} is no text, number, list or mapping: it is not loaded")
     raise ValueError(f"{where}: its configuration has more than {_MOST_VALUES} values: it is not loaded")
 
@@ -113,7 +120,9 @@ def _check_state(state: Any, *, where: str, size: int) -> None:
     for key, weight in state.items():
         # A tensor may be a view that is far larger than what it is stored in.
         if (
-            not isinstance(weight, Tensor)
+            type(key) is not str
+            or not isinstance(weight, Tensor)
+            or weight.dtype not in _NUMBERS
             or weight.layout is not torch.strided
             or weight.is_meta
             or weight.numel() * weight.element_size() > size
