@@ -112,6 +112,11 @@ def test_a_run_is_not_written_over(tiny, tmp_path):
         train(tiny(tmp_path, "trainer.max_steps=1"))
     with pytest.raises(ValueError, match=r"made with another module\.backbone: width=8 there and 16 here"):
         train(tiny(tmp_path, "resume=true", "model.width=16"))
+    last = tmp_path / "checkpoints" / "last.ckpt"  # killed between its best checkpoint and its first state
+    last.rename(tmp_path / "last")
+    with pytest.raises(ValueError, match="already holds a run"):
+        train(tiny(tmp_path, "trainer.max_steps=1"))
+    (tmp_path / "last").rename(last)
     assert before == {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
 
 

@@ -209,6 +209,13 @@ def test_own_pairs_are_not_said_to_be_degraded_by_us(data, pairs):
     assert data(**pairs, train=None).test_rules == "degraded images as given"
 
 
+@pytest.mark.parametrize("given", [{}, {"train": None}, {"test": ["CBSD68"]}])
+def test_a_training_says_that_it_tests_on_what_it_held_out(data, pairs, caplog, given):
+    caplog.set_level("INFO")
+    data(**pairs, **given).scan()
+    assert ("testing on the pairs that are held out" in caplog.text) == (given == {})
+
+
 def test_a_gray_file_in_a_colour_set_is_named(data, photo_root):
     colour = data(test=["Set12"])
     with pytest.raises(ValueError, match=r"Set12/0\.png is gray in a colour set: convert it to RGB"):

@@ -163,6 +163,9 @@ def test_keys_that_end_the_same_are_told_apart():
         (5e-4, "0.0005"),
         ("kgt_lightning.model.UShape", "UShape"),
         ("0.1.0", "0.1.0"),
+        ("outputs/denoise/first/checkpoints/best.ckpt", "first"),
+        ("/somewhere/kgt_lightning/models/denoise.safetensors", "denoise"),
+        ("exported/mine/model.safetensors", "mine"),
     ],
 )
 def test_values_are_shown_as_they_are_typed(value, shown):

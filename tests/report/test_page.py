@@ -206,6 +206,14 @@ def test_the_page_of_runs_without_scores_says_so(write_run, tmp_path, make):
     assert "no data" in page.text and page.of("svg") == []
 
 
+def test_what_no_run_logged_has_no_panel(write_run, tmp_path, make):
+    for name in ("a", "b"):
+        write_run(tmp_path / "r" / name, gains={"Set5": [1.0]}, steps=9)  # too few for a validation
+    text = make(tmp_path / "r").text
+    assert "training loss, smoothed" in text
+    assert "validation" not in text[text.index("Learning curves") :]
+
+
 def test_a_tested_k_joins_the_tests_of_one_checkpoint(two, make):
     content = json.loads((two / "b" / "results.json").read_text())
     for k in (8, 32):
@@ -214,6 +222,18 @@ def test_a_tested_k_joins_the_tests_of_one_checkpoint(two, make):
     text = make(two).text
     assert "b tested with k" in text
     assert "evaluate/8 k=8" in text
+
+
+def test_points_that_no_line_joins_say_nothing_about_k(write_run, config, make, tmp_path):
+    for k, seed in ((16, 0), (64, 1)):
+        write_run(tmp_path / "r" / f"k{k}", gains={"Set5": [9.0]}, configuration=config(k=k, seed=seed))
+    assert "Quality over the number of neighbours" not in make(tmp_path / "r").text
+    gains = {"Set5": [9.1], "Set14": [9.2]}
+    write_run(tmp_path / "r" / "third", gains=gains, configuration=config(k=64, seed=0))
+    [plot] = [
+        svg for svg in make(tmp_path / "r").text.split("<svg") if "Quality over the number" in svg.partition(">")[0]
+    ]
+    assert "Set5" in plot and "Set14" not in plot
 
 
 def test_the_same_runs_give_the_same_plots(page, same_sweep, make):
@@ -235,6 +255,9 @@ const facts = {
   loaded: performance.getEntriesByType("resource").map((each) => each.name).filter((each) => !each.startsWith("data:")),
   wide: document.documentElement.scrollWidth - window.innerWidth,
 };
+// Chromium opens no window as narrow as a telephone.
+document.documentElement.style.width = "390px";
+facts.narrow = document.body.scrollWidth - document.body.clientWidth;
 document.body.innerHTML = "<pre>FACTS" + JSON.stringify(facts) + "FACTS</pre>";
 </script>"""
 
@@ -251,9 +274,14 @@ def test_a_browser_shows_plots_and_pictures_and_sorts(sweep, tmp_path):
         "--disable-dev-shm-usage",
         f"--user-data-dir={tmp_path / 'p'}",
     ]
-    command = [CHROMIUM, *quiet, "--window-size=1280,900", "--dump-dom", page.as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    facts = json.loads(shown.split("FACTS")[1])
+
+    def shown(width):
+        command = [CHROMIUM, *quiet, f"--window-size={width},900", "--dump-dom", page.as_uri()]
+        dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        return json.loads(dom.split("FACTS")[1])
+
+    assert shown(500)["narrow"] <= 0, "nor on a telephone"
+    facts = shown(1280)
     assert facts["images"] == [128]
     assert facts["plots"] == [True] * 4
     assert facts["loaded"] == []

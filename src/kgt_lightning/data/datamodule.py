@@ -176,7 +176,10 @@ class RestorationData(lightning.LightningDataModule):
     def test_sets(self) -> dict[TestSet, WholeImages]:
         """Every test set in every setting."""
         if self.user_pairs and self.test is None:
-            pairs = self.user_pairs.entries if self.train is None else self.train_and_validation[1]
+            pairs = self.user_pairs.entries
+            if self.train is not None:
+                pairs = self.train_and_validation[1]
+                log.info("testing on the pairs that are held out for validation too: data.test names other sets")
             return {TestSet(self.user_pairs.name, self.degradation.given_setting): self._whole(pairs)}
         sets = self._sets("test", self.test or self.default_test[self.channels])
         found = {}

@@ -217,7 +217,7 @@ def short(key: str, keys: Mapping[str, Any]) -> str:
 
 
 def text(value: Any) -> str:
-    """A value as it would be typed; a class by its name, a checkpoint by its run."""
+    """A value as it would be typed; a class by its name, a checkpoint by its run or model."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(text, value))}]"
     if isinstance(value, float):
@@ -229,6 +229,8 @@ def text(value: Any) -> str:
     if value.endswith(".ckpt"):
         parts = [part for part in re.split(r"[/\\]", value) if part]
         return parts[-3] if len(parts) > 2 and parts[-2] == "checkpoints" else parts[-1]
+    if value.endswith(".safetensors"):  # a model of the package, or the folder of an exported one
+        return re.split(r"[/\\]", value.removesuffix("/model.safetensors").removesuffix(".safetensors"))[-1]
     return value
 
 

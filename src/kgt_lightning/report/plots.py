@@ -42,6 +42,8 @@ POINTS = 400
 """Points that a learning curve is drawn with; more cannot be told apart."""
 SPAN = 0.25
 """Decibels that an axis of scores spans at least."""
+LOSSES, SCORES = 1, 2
+"""Where the curves of a run stand behind its name."""
 BARS = 150
 """Images that get a bar of their own."""
 
@@ -55,16 +57,20 @@ class Plot(NamedTuple):
 
 @style.context(STYLE)
 def against_k(comparison: Comparison) -> Plot | None:
-    """The first score of each test set over k, lines through runs that are otherwise alike; None if k never varies."""
-    if len({run.k for run in comparison.runs if run.ranked and run.k is not None}) < 2:
+    """The first score of each test set over k, lines through runs that are otherwise alike; None if there is no line."""
+    lines, scores = _lines_over_k(comparison), {}
+    for test_set in comparison.test_sets:
+        scored = comparison.scored(test_set, comparison.metrics[test_set][0])
+        runs = {i: (k, scored[i], i) for i in scored if (k := comparison.runs[i].k) is not None}
+        points = {label: sorted(runs[i] for i in members if i in runs) for label, members in lines.items()}
+        if any(len({k for k, *_ in own}) > 1 for own in points.values()):
+            scores[test_set] = points
+    if not scores:
         return None
-    lines = _lines_over_k(comparison)
-    figure, panels = _panels(len(comparison.test_sets), across=min(3, len(comparison.test_sets)), height=3.1)
-    for axes, test_set in zip(panels, comparison.test_sets, strict=True):
-        name = comparison.metrics[test_set][0]
-        metric, scored = comparison.metric(name), comparison.scored(test_set, name)
-        for number, (label, members) in enumerate(lines.items()):
-            own = sorted((k, scored[i], i) for i in members if i in scored and (k := comparison.runs[i].k) is not None)
+    figure, panels = _panels(len(scores), across=min(3, len(scores)), height=3.1)
+    for axes, (test_set, points) in zip(panels, scores.items(), strict=True):
+        metric = comparison.metric(comparison.metrics[test_set][0])
+        for number, (label, own) in enumerate(points.items()):
             marks: dict[str, Any] = {"marker": MARKERS[number % len(MARKERS)], "mec": SURFACE, "ms": 7.5}
             # A line without points takes its colour too, so that every panel gives it the same one.
             [line] = axes.plot([k for k, *_ in own], [y for _, y, _ in own], label=label if own else None, **marks)
@@ -121,29 +127,37 @@ def learning_curves(comparison: Comparison) -> Plot | None:
     read = [each for each in read if max(map(len, each[1:])) > 1]  # a curve of one point shows nothing
     if not read:
         return None
-    figure, panels = _panels(2, across=2, height=3.6 + 0.06 * len(read))
-    left, right = panels
+    logged = [kind for kind in (LOSSES, SCORES) if any(each[kind] for each in read)]
+    figure, panels = _panels(len(logged), across=len(logged), height=3.6 + 0.06 * len(read))
+    of = dict(zip(logged, panels, strict=True))
     for name, losses, scores in read:
         smoothed = dict(zip(losses, smooth(list(losses.values())), strict=True))
-        for axes, curve in ((left, smoothed), (right, scores)):
+        for kind, axes in of.items():
+            curve = smoothed if kind == LOSSES else scores
             # Counted from the end, so that the last point is always drawn.
             points = list(curve.items())[:: -(-(-len(curve) // POINTS) or 1)]
             alone = "o" if len(points) == 1 else ""
             [line] = axes.plot([x for x, _ in points], [y for _, y in points], marker=alone, ms=5, label=name, lw=1.5)
             if points:
                 _tip(line, f"{name}: last {points[0][1]:.4g} at step {points[0][0]}")
-    left.set(title="training loss, smoothed", xlabel="step")
-    if all(loss > 0 for _, losses, _ in read for loss in losses.values()):
-        left.set_yscale("log")
-        left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        left.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        left.yaxis.set_minor_locator(NullLocator())
-    right.set(title=f"validation {comparison.metric(score.removeprefix('val/')).axis}", xlabel="step")
+    if left := of.get(LOSSES):
+        left.set(title="training loss, smoothed")
+        if all(loss > 0 for _, losses, _ in read for loss in losses.values()):
+            left.set_yscale("log")
+            left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            left.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            left.yaxis.set_minor_locator(NullLocator())
+    if right := of.get(SCORES):
+        metric = comparison.metric(score.removeprefix("val/"))
+        right.set(title=f"validation {metric.axis}")
+        _at_least(right, metric)
     for axes in panels:
+        axes.set(xlabel="step")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     _legend(figure, panels)
     what = "Learning curves of all runs"
-    return Plot(_svg(figure, alt=what), f"{what}. The loss is the mean of the last twentieth of the steps.")
+    note = " The loss is the mean of the last twentieth of the steps." if LOSSES in of else ""
+    return Plot(_svg(figure, alt=what), f"{what}.{note}")
 
 
 @style.context(STYLE)

@@ -190,7 +190,7 @@ class Progress(TQDMProgressBar):
     ) -> dict[str, int | str | float | dict[str, float]]:
         """Names and values as they are shown."""
         shown = super().get_metrics(trainer, pl_module)
-        return {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in shown.items()}
+        return {name: f"{value:#.4g}" if isinstance(value, float) else value for name, value in shown.items()}
 
 
 class Speed(Callback):
