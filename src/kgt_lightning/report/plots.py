@@ -57,7 +57,7 @@ class Plot(NamedTuple):
 
 @style.context(STYLE)
 def against_k(comparison: Comparison) -> Plot | None:
-    """The first score of each test set over k, lines through runs that are otherwise alike; None if there is no line."""
+    """The first score of each test set over k, lines through runs otherwise alike; None if there is no line."""
     lines, scores = _lines_over_k(comparison), {}
     for test_set in comparison.test_sets:
         scored = comparison.scored(test_set, comparison.metrics[test_set][0])
