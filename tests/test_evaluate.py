@@ -49,6 +49,19 @@ def test_what_was_trained_with_can_be_changed(run_command, trained, photo_root, 
     assert found["protocol"].startswith("grl")
 
 
+def test_what_a_folder_holds_of_another_run_is_not_written_over(run_command, trained, photo_root, tmp_path):
+    arguments = (f"checkpoint={trained}", f"data_root={photo_root}", "hydra.run.dir=tested")
+    assert run_command(evaluate.main, *arguments)[0] == 0
+    before = {file.name: file.read_bytes() for file in (tmp_path / "tested").glob("r*")}
+    code, _, errors = run_command(evaluate.main, *arguments, "model.k=4")
+    assert code == 2
+    assert f"tested holds another run (checkpoint={trained} " in errors.splitlines()[-1]
+    assert {file.name: file.read_bytes() for file in (tmp_path / "tested").glob("r*")} == before
+    assert run_command(evaluate.main, *arguments)[0] == 0
+    code, _, errors = run_command(evaluate.main, *arguments[:2], f"hydra.run.dir={trained.parents[1]}")
+    assert code == 2, "the folder of the training"
+
+
 def test_all_jobs_are_checked_before_the_first_starts(run_command, trained, photo_root, tmp_path):
     arguments = ("-m", f"data_root={photo_root}", "hydra.sweep.dir=tested", f"checkpoint={trained}")
     for wrong in ("model.k=4,999", "data.test=[CBSD68],[nope]", f"checkpoint={trained},nope.ckpt", "model.k=4,none"):
@@ -103,7 +116,7 @@ def test_an_interrupted_test_goes_on_after_the_last_image(run_command, trained, 
     trained_with = json.loads((trained.parents[1] / "results.json").read_text())
     assert again["means"] == trained_with["means"]
     restored.clear()
-    code, _, errors = run_command(evaluate.main, *arguments, "model.k=4")
+    code, _, errors = run_command(evaluate.main, *arguments, "trainer.precision=bf16-mixed")
     assert code != 0  # all three are scored anew, and the third is interrupted
     assert len(restored) == 2
 

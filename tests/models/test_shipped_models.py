@@ -40,6 +40,7 @@ def test_the_card_says_what_a_user_has_to_know(name, card):
     assert card["title"] and card["use"] and card["limits"] and card["not_for"]
     assert all(data_set["licence"] for data_set in card["training"]["data"])
     assert card["training"]["test images in the training data"] == "none"
+    assert "=/" not in card["training"]["recipe"], "a folder of the machine it was trained on"
     assert all(score["protocol"] for score in card["scores"])
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -45,7 +46,7 @@ def make_card(
     if record["status"] != "finished":
         raise ValueError(f"the run is {record['status']}: resume it, or name one that is finished")
     config = record["config"]
-    shaping = [each for each in record["overrides"] if not each.startswith(PLACES)]
+    shaping = [_portable(each) for each in record["overrides"] if not each.startswith(PLACES)]
     return {
         "name": name,
         "experimental": False,
@@ -83,6 +84,14 @@ def make_card(
 
 PLACES = ("data_root=", "data.cache_dir=", "hydra.", "resume=", "callbacks.progress", "++trainer.enable_progress_bar")
 """Arguments that say where things lie or what is shown; they are no part of the recipe."""
+
+
+def _portable(override: str) -> str:
+    """An argument without the folders of the machine: of another run's weights the name of that run."""
+    path = Path(override.removeprefix("weights="))
+    if override.startswith("weights=") and path.is_absolute():
+        return f"weights=<{path.name} of {path.parts[-3] if path.parent.name == 'checkpoints' else path.parent.name}>"
+    return override
 
 
 def as_markdown(card: Mapping[str, Any]) -> str:
