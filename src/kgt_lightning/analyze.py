@@ -23,7 +23,7 @@ from kgt_lightning.config.extras import require
 from kgt_lightning.images.files import read_image
 from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.runs.checkpoint import load_checkpoint
-from kgt_lightning.system.files import write_atomic
+from kgt_lightning.system.files import user_path, write_atomic
 from kgt_lightning.system.tables import Table, write_csv
 from kgt_lightning.training.callbacks import central_part
 from kgt_lightning.training.module import RestorationModule
@@ -90,10 +90,10 @@ def run_names(checkpoints: Sequence[Path]) -> list[str]:
 def main(config: DictConfig) -> None:
     require("kgt analyze", "report", "matplotlib")
     checkpoints = config.checkpoint if isinstance(config.checkpoint, ListConfig) else [config.checkpoint]
-    paths = [Path(str(path)).expanduser() for path in checkpoints]
+    paths = [user_path(str(path)) for path in checkpoints]
     names = run_names(paths)
     modules = [load_checkpoint(path, trust=config.trust).module() for path in paths]
-    picture = read_image(Path(config.input).expanduser()).pixels[None]
+    picture = read_image(user_path(config.input)).pixels[None]
     folder = Path(config.run_dir)
     rows = []
     for name, module in zip(names, modules, strict=True):

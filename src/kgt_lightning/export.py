@@ -19,7 +19,7 @@ from kgt_lightning.config.extras import require
 from kgt_lightning.models import FOLDER, model_info
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.runs.pretrained import Pretrained, from_pretrained, info_of
-from kgt_lightning.system.files import remove_leftovers, write_atomic
+from kgt_lightning.system.files import remove_leftovers, user_path, write_atomic
 from kgt_lightning.training.module import RestorationModule
 
 SECTIONS = ("degradation", "model", "module")
@@ -105,7 +105,7 @@ FORMATS: dict[str, tuple[str, Callable[[Checkpoint, str], bytes | dict[str, byte
 @command("export", sections=SECTIONS)
 def main(config: DictConfig) -> None:
     suffix, make = FORMATS[config.format]
-    target = Path(config.output).expanduser()
+    target = user_path(config.output)
     if suffix and target.suffix != suffix:
         raise ValueError(f"output={target} must end in {suffix} for format={config.format}")
     if target.exists() and not config.overwrite:

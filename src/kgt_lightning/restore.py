@@ -28,7 +28,7 @@ from kgt_lightning.restoring.picture import aligned
 from kgt_lightning.restoring.targets import check_source, is_finished, record, targets
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.system.ending import joined
-from kgt_lightning.system.files import digest, remove_leftovers, sha256
+from kgt_lightning.system.files import digest, remove_leftovers, sha256, user_path
 from kgt_lightning.system.hardware import is_out_of_memory, pick_device
 from kgt_lightning.training.module import RestorationModule
 
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     mixing = Mixing(strength=config.strength, texture=config.texture)
     tile_starts(1, config.tile, config.overlap)
-    sources = [Path(each).expanduser() for each in ([config.input] if isinstance(config.input, str) else config.input)]
+    sources = [user_path(each) for each in ([config.input] if isinstance(config.input, str) else config.input)]
     for source in sources:
         check_source(source)
     # Of the package's own models one for gray, one for colour images; of checkpoints the same for both.
@@ -130,7 +130,7 @@ def tile_bar(what: str) -> Iterator[files.Progress]:
 
 def weights_digest(name: str) -> str:
     """SHA-256 of the weights that the name means."""
-    file = model_file(name) if name in NAMES else Path(name).expanduser()
+    file = model_file(name) if name in NAMES else user_path(name)
     return sha256(file)
 
 

@@ -1,8 +1,11 @@
-"""What a killed process leaves is removed, and nothing else."""
+"""What a killed process leaves is removed, and nothing else; paths begin with a home folder."""
 
 import fcntl
+from pathlib import Path
 
-from kgt_lightning.system.files import alone_in, remove_leftovers, write_atomic
+import pytest
+
+from kgt_lightning.system.files import alone_in, remove_leftovers, user_path, write_atomic
 
 LEFT, WRITTEN, NEW = (f".{digit * 32}.part" for digit in "abc")
 
@@ -35,3 +38,11 @@ def test_what_is_being_written_is_locked(tmp_path, monkeypatch):
     monkeypatch.setattr("os.replace", replace)
     write_atomic(tmp_path / "a.txt", "whole")
     assert seen == ["whole"]
+
+
+def test_a_path_may_begin_with_a_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/photos") == tmp_path / "photos"
+    assert user_path("photos/~0") == Path("photos/~0")
+    with pytest.raises(ValueError, match=r"^~0/a\.png begins with the home folder of no user: write \./~0/a\.png for"):
+        user_path("~0/a.png")

@@ -9,6 +9,8 @@ Whole = Annotated[int, Ge(0)]
 Count = Annotated[int, Ge(1)]
 Size = Annotated[int, Interval(ge=1, le=2**16)]
 """Of what takes memory: beyond it is a slip, and would hang before it fails."""
+WindowSide = Annotated[int, Interval(ge=1, le=2**8)]
+"""In nodes; beyond it the scores of a window alone would take more memory than there is."""
 Seed = Annotated[int, Interval(ge=0, lt=2**32)]
 NotNegative = Annotated[float, Ge(0)]
 Positive = Annotated[float, Gt(0)]

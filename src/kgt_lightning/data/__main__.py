@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kgt_lightning.data.catalogue import DataSet, find, members, read_catalogue
 from kgt_lightning.system.ending import Parser, mistakes_in_one_line
+from kgt_lightning.system.files import user_path
 from kgt_lightning.system.tables import Table
 
 Catalogue = Mapping[str, DataSet]
@@ -22,8 +23,8 @@ def main() -> None:
     """Run the command; exit code 1 says that something was found, 2 that it was asked wrongly."""
     with mistakes_in_one_line():
         arguments = parser().parse_args()
-        catalogue = read_catalogue(*(Path(file).expanduser() for file in arguments.catalogue))
-        root = Path(arguments.root).expanduser() if arguments.root else None
+        catalogue = read_catalogue(*(user_path(file) for file in arguments.catalogue))
+        root = user_path(arguments.root) if arguments.root else None
         if root and not root.is_dir():
             raise ValueError(f"{root} is no folder: name the one that holds the sets with --root=<folder> or KGT_DATA")
         code = arguments.run(arguments, catalogue, root)
@@ -84,7 +85,7 @@ def _check(arguments: argparse.Namespace, catalogue: Catalogue, root: Path | Non
 
     from kgt_lightning.data.audit.check import check
 
-    own = Path(arguments.name).expanduser()
+    own = user_path(arguments.name)
     data_set = None if arguments.name not in catalogue and own.is_dir() else find(arguments.name, catalogue)
     if data_set is None:
         folder = own
@@ -149,7 +150,7 @@ def _images(names: str, catalogue: Catalogue, root: Path | None) -> list[Path]:
     """Images of the sets, of pairs the clean ones."""
     files: list[Path] = []
     for name in names.split(","):
-        folder = root / name if root and (root / name).is_dir() else Path(name).expanduser()
+        folder = root / name if root and (root / name).is_dir() else user_path(name)
         if not folder.is_dir():
             about = f": {catalogue[name]}" if name in catalogue else ""
             raise ValueError(f"{name} is no folder below {root or 'KGT_DATA, which is not set'}{about}")

@@ -25,6 +25,7 @@ from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.images.color import gray, luma
 from kgt_lightning.images.files import read_shape
 from kgt_lightning.images.formats import list_images
+from kgt_lightning.system.files import user_path
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +54,8 @@ class RestorationData(lightning.LightningDataModule):
     exclude: Sequence[str] = ()  # as in checkpoints of before there was a choice
     """Photographs of the training folders to leave out, such as BSD400/302003.jpg: they are in a test set too."""
     test: Annotated[Sequence[str], MinLen(1)] | None
-    """Names of the folders below root to test on; None takes what is held out of the user's own pairs, or of all of
-    them where nothing is trained; without pairs the usual ones."""
+    """Names of the folders below root to test on; None takes own pairs, of those only what training holds out, or the
+    usual sets."""
     default_test: Mapping[int, Sequence[str]]
     """Names of the folders that results are usually given for, by the number of channels."""
     channels: Literal[3, 1]
@@ -124,7 +125,7 @@ class RestorationData(lightning.LightningDataModule):
     @property
     def prepare_test(self) -> Callable[[Tensor], Tensor]:
         """Picklable; applied to both images of given test pairs as they are read, here leaving them unchanged."""
-        return _unchanged
+        return torch.nn.Identity()
 
     def images_in(self, folder: Path, *, training: bool) -> ImageSet:
         """Images of a set to train or to test on.
@@ -155,7 +156,7 @@ class RestorationData(lightning.LightningDataModule):
         """The user's own pairs of a degraded and a clean image, matched by name."""
         if self.degraded is None or self.clean is None:
             return None
-        degraded, clean = (Path(each).expanduser() for each in (self.degraded, self.clean))
+        degraded, clean = (user_path(each) for each in (self.degraded, self.clean))
         whole = folder_set(clean, channels=self.channels, repeat_gray=self.repeat_gray)
         return named_pairs(self.degraded_in(degraded), whole, names=self.pair_names)
 
@@ -167,8 +168,7 @@ class RestorationData(lightning.LightningDataModule):
         else:
             if self.train is None:
                 raise ValueError("data.train=null leaves nothing to train on: name folders below data_root")
-            sets = self._sets("train", self.train)
-            where = f"data.train={list(self.train)} below data_root={self.root}"
+            sets, where = self._sets("train", self.train), f"data.train={list(self.train)} below data_root={self.root}"
         entries = without([entry for each in sets for entry in each.entries], self.exclude)
         return held_out(entries, number=self.validation_images, where=where)
 
@@ -186,10 +186,9 @@ class RestorationData(lightning.LightningDataModule):
         if twice := [each.name for each, another in combinations(sets, 2) if each.name == another.name]:
             raise ValueError(f"data.test names two sets called {twice[0]}: rename the folder of one")
         for each in sets:
-            if all(entry.degraded is not None for entry in each.entries):
-                found[TestSet(each.name, self.degradation.given_setting)] = self._whole(each.entries)
-                continue
-            for setting, degrade in self.degradation.test_settings().items():
+            given = all(entry.degraded is not None for entry in each.entries)
+            settings = {self.degradation.given_setting: None} if given else self.degradation.test_settings()
+            for setting, degrade in settings.items():
                 found[TestSet(each.name, setting)] = self._whole(each.entries, degrade=degrade)
         return found
 
@@ -236,7 +235,7 @@ class RestorationData(lightning.LightningDataModule):
             min_detail=self.min_detail,
             flat=self.flat,
             seed=self.seed,
-            cache_dir=Path(self.cache_dir).expanduser(),
+            cache_dir=user_path(self.cache_dir),
         )
         return DataLoader(patches, batch_sampler=sampler, **self._loading())
 
@@ -296,7 +295,3 @@ class RestorationData(lightning.LightningDataModule):
     def _trainer(self) -> lightning.Trainer:
         assert self.trainer is not None, "loaders are made by a Trainer"
         return self.trainer
-
-
-def _unchanged(image: Tensor) -> Tensor:
-    return image

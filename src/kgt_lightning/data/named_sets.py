@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kgt_lightning.data.catalogue import describe_missing
 from kgt_lightning.data.image_sets import BUNDLED_TEST, BUNDLED_TRAIN, ImageEntry, ImageSet, bundled_set
+from kgt_lightning.system.files import user_path
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def named_sets(
             raise ValueError(f"data.{key}={list(names)} is named, but not where: add data_root=<its folder>")
         log.info("data_root is not set: %s takes images that ship with scikit-image and scikit-learn", key)
         return [bundled_set("bundled", BUNDLED_TEST if key == "test" else BUNDLED_TRAIN, channels=channels)]
-    folder = Path(root).expanduser()
+    folder = user_path(root)
     if not folder.is_dir():
         raise ValueError(f"data_root={folder} is no folder: name the folder that holds {', '.join(names)}")
     missing = [name for name in names if not (folder / name).exists()]

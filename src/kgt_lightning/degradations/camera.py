@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -18,6 +17,7 @@ from kgt_lightning.degradations.degradation import Degradation, rng_for
 from kgt_lightning.degradations.jpeg import BLOCK, compress
 from kgt_lightning.degradations.noise_profiles import Camera, Cameras, Profile, read_cameras
 from kgt_lightning.images.color import quantize, to_linear, to_srgb
+from kgt_lightning.system.files import user_path
 
 Range = Mapping[str, float]
 """{low, high}, drawn evenly."""
@@ -75,7 +75,7 @@ class CameraNoise(Degradation):
     @cached_property
     def cameras(self) -> Cameras:
         """Read when they are needed: a model restores without."""
-        return read_cameras([Path(self.root or "").expanduser() / each for each in self.profiles])
+        return read_cameras([user_path(self.root or "") / each for each in self.profiles])
 
     @cached_property
     def to_train(self) -> tuple[Camera, ...]:

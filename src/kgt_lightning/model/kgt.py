@@ -8,7 +8,7 @@ import torch
 from annotated_types import MinLen
 from torch import Tensor, nn
 
-from kgt_lightning.config.types import Count, Positive, Size
+from kgt_lightning.config.types import Count, Positive, Size, WindowSide
 from kgt_lightning.model.backbone import Backbone
 from kgt_lightning.model.conv_ushape import ConvUShape
 from kgt_lightning.model.layouts import Columnar, UShape
@@ -55,7 +55,7 @@ class KGT(nn.Module):
         channels: Literal[1, 3],
         width: Size,
         layout: LayoutFactory,
-        window: Size,
+        window: WindowSide,
         k: Count,
         train_k: Annotated[Sequence[Count], MinLen(1)] | None,
         stride: Size,

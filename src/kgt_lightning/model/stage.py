@@ -142,7 +142,10 @@ class KeyGraphAttention(nn.Module):
     def __init__(self, *, width: int, heads: int, window: int, implementation: str) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"width={width} must be a multiple of heads={heads}")
+            raise ValueError(
+                f"width={width} must be a multiple of heads={heads}: change model.width, or model.layout.widths and"
+                " model.layout.heads"
+            )
         self.heads = heads
         self.implementation = implementation
         self.qkv = Linear(width, 3 * width)

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from kgt_lightning.images.formats import EXTRAS, FORMATS, RAW, list_images
-from kgt_lightning.system.files import append_json_line, read_json_lines, sha256
+from kgt_lightning.system.files import append_json_line, read_json_lines, sha256, user_path
 
 RECORD = ".restored.jsonl"
 """In each folder of results: what was restored from which bytes, and how."""
@@ -29,7 +29,7 @@ def targets(source: Path, output: str, *, suffix: str | None = None, raw: bool =
     check_source(source)
     if suffix is not None and suffix.lower() not in FORMATS:
         raise ValueError(f"suffix={suffix} must be one of {', '.join(FORMATS)}")
-    pattern, folder = "{" in output, Path(output).expanduser()
+    pattern, folder = "{" in output, user_path(output)
     if not pattern:
         _refuse_long_names(f"output={output}", folder)
     if not pattern and folder.exists() and not folder.is_dir():
@@ -80,12 +80,12 @@ def _refuse_long_names(given: str, path: Path) -> None:
 def _target(path: Path, base: Path, output: str, *, suffix: str | None) -> Path:
     below, ending = path.relative_to(base), suffix or (".tif" if path.suffix.lower() in RAW else path.suffix)
     if "{" not in output:
-        return Path(output).expanduser() / below.with_suffix(ending)
+        return user_path(output) / below.with_suffix(ending)
     try:
         named = output.format(name=path.stem, suffix=ending, folder=below.parent.as_posix())
     except (KeyError, IndexError, ValueError, AttributeError):
         raise ValueError(f"output={output} is no pattern: it may hold {{folder}}, {{name}} and {{suffix}}") from None
-    target = Path(named).expanduser()
+    target = user_path(named)
     return target if target.suffix.lower() in FORMATS else target.with_name(target.name + ending)
 
 

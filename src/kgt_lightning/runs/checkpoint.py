@@ -18,6 +18,7 @@ from kgt_lightning.models import model_file, model_info
 from kgt_lightning.runs.checkpoint_file import first_difference, read_content
 from kgt_lightning.runs.trust import check_target, check_trust
 from kgt_lightning.runs.upgrade import upgrade
+from kgt_lightning.system.files import user_path
 from kgt_lightning.training.module import RestorationModule
 
 log = logging.getLogger(__name__)
@@ -189,7 +190,7 @@ def read_checkpoint(path: str | Path, *, key: str = "checkpoint") -> Checkpoint:
         path = model_file(name)
         if model_info(name).experimental:
             log.warning("%s is experimental: better than its input in its tests, none to rely on", name)
-    path = Path(path).expanduser()
+    path = user_path(path)
     if not path.is_file():
         raise ValueError(
             f"{key}={path} does not exist: name a .ckpt file, as below outputs/<task>/<run>/checkpoints, or one of the"

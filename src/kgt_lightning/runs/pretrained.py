@@ -19,7 +19,7 @@ from kgt_lightning.runs import hub
 from kgt_lightning.runs.card import folder_card
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.runs.weights import portable, weights_content
-from kgt_lightning.system.files import sha256, write_atomic
+from kgt_lightning.system.files import sha256, user_path, write_atomic
 from kgt_lightning.training.module import RestorationModule
 
 
@@ -70,7 +70,7 @@ class Pretrained(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """The folder, made where it is missing, into which :meth:`files` were written."""
-        folder = Path(folder).expanduser()
+        folder = user_path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in self.files().items():
             write_atomic(folder / name, content)
@@ -129,7 +129,7 @@ def from_pretrained(
         ValueError: if it is not there, is damaged, or names classes of other packages.
 
     """
-    folder = Path(source).expanduser()
+    folder = user_path(source)
     if not folder.is_dir():
         folder = hub.fetch(str(source), download=download, revision=revision)
     weights, told = folder / hub.WEIGHTS, hub.read_info(folder)

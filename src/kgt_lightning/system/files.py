@@ -22,6 +22,21 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PART = re.compile(r"\.[0-9a-f]{32}\.part")
 
 
+def user_path(path: str | Path) -> Path:
+    """The path, with the home folder in place of a ``~`` at its beginning.
+
+    Raises:
+        ValueError: if there is no user of the name behind it.
+
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"{path} begins with the home folder of no user: write ./{path} for what is called so"
+        ) from None
+
+
 def write_atomic(file: Path, content: str | bytes) -> None:
     """Write a file of which a reader, or a kill, never meets half; an error names it and leaves what was there."""
     part = file.with_name(f".{uuid.uuid4().hex}.part")  # short: the name of the file may be as long as names can be
