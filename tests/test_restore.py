@@ -10,7 +10,7 @@ from PIL import Image
 from kgt_lightning import restore as command
 from kgt_lightning.images.files import Picture, read_image, read_raster, write_image
 from kgt_lightning.restoring import files
-from kgt_lightning.restoring.picture import aligned, restore
+from kgt_lightning.restoring.picture import restore
 from kgt_lightning.runs.checkpoint import load_checkpoint
 
 
@@ -271,35 +271,3 @@ def test_a_folder_that_may_not_be_read_is_named(run, pixels, tmp_path, monkeypat
     code, _, errors = run(tmp_path / "in")
     assert code == 2
     assert errors.splitlines()[-1] == f"error: {tmp_path}/in/locked: Permission denied"
-
-
-def test_tiles_restore_what_the_whole_does(tiny, pixels, tmp_path):
-    """Windows that lie alike see the same nodes, so that only what lies at the edges of tiles can differ."""
-    torch.manual_seed(0)
-    config = tiny(tmp_path)
-    from hydra.utils import instantiate
-
-    module = instantiate(config.module).eval()
-    torch.nn.init.normal_(module.network.head.conv.weight, std=0.05)
-    image = torch.rand(3, 96, 96)
-    whole = restore(module, image, tile=96, overlap=0)
-    tiled = restore(module, image, tile=64, overlap=32)
-    assert (whole - image).abs().mean() > 0.01
-    # Far from what is blended nothing differs.
-    torch.testing.assert_close(tiled[:, :24, :24], whole[:, :24, :24], rtol=0, atol=1e-5)
-    assert (tiled - whole).square().mean() < 0.01 * (whole - image).square().mean()
-
-
-@pytest.mark.parametrize(
-    ("tile", "overlap", "multiple", "expected"),
-    [
-        (256, 32, 32, (256, 32)),
-        (256, 32, 8, (256, 32)),
-        (100, 10, 32, (96, 32)),
-        (20, 10, 32, (32, 10)),
-        (256, 32, 256, (256, 32)),
-        (256, 0, 32, (256, 0)),
-    ],
-)
-def test_tiles_are_whole_windows(tile, overlap, multiple, expected):
-    assert aligned(tile, overlap, multiple=multiple) == expected

@@ -98,8 +98,8 @@ def main(config: DictConfig) -> None:
     tested = checkpoint.config.copy()
     tested.update({"checkpoint": str(checkpoint.path), "run_dir": str(folder), "run": folder.name, "resume": False})
     run = Run(tested, folder, overrides=list(HydraConfig.get().overrides.task))
-    if run.before and run.before["key"] != config_key(tested):
-        given = " ".join(run.before["overrides"]) or "without settings"
+    if (given := run.another) is not None:
+        given = given or "without settings"
         raise ValueError(f"{folder} holds another run ({given}): name a folder of its own with hydra.run.dir=<folder>")
     if run_in_ranks(config, run):
         return

@@ -19,7 +19,7 @@ from kgt_lightning.config.types import Count, FilePath, MetricProtocol, NotNegat
 from kgt_lightning.data.catalogue import read_catalogue
 from kgt_lightning.data.datasets import Patches, Sample, StepSampler, TestSet, WholeImages, batch_of_one, ignore_signals
 from kgt_lightning.data.image_sets import ImageEntry, ImageSet, folder_set, image_set, version
-from kgt_lightning.data.named_sets import held_out, named_sets, without
+from kgt_lightning.data.named_sets import bundled_instead, held_out, named_sets, without
 from kgt_lightning.data.pairs import named_pairs
 from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.images.color import gray, luma
@@ -270,11 +270,11 @@ class RestorationData(lightning.LightningDataModule):
         )
 
     def _sets(self, key: str, names: Sequence[str]) -> list[ImageSet]:
+        if self.root:
+            return named_sets(names, root=self.root, key=key, read=partial(self.images_in, training=key == "train"))
         usual = {*read_catalogue(), *(name for test in self.default_test.values() for name in test)}
-        if key == "test" and self.test is not None:
-            usual = set()
-        read = partial(self.images_in, training=key == "train")
-        return named_sets(names, root=self.root, key=key, usual=usual, channels=self.channels, read=read)
+        asked = key == "test" and self.test is not None
+        return [bundled_instead(names, key=key, usual=() if asked else usual, channels=self.channels)]
 
     def _one_by_one(self, images: WholeImages) -> DataLoader[Sample]:
         trainer = self._trainer()

@@ -11,34 +11,19 @@ from kgt_lightning.system.files import user_path
 log = logging.getLogger(__name__)
 
 
-def named_sets(
-    names: Sequence[str],
-    *,
-    root: str | None,
-    key: str,
-    usual: Collection[str],
-    channels: int,
-    read: Callable[[Path], ImageSet],
-) -> list[ImageSet]:
-    """The sets of these names, or one of images that ship with other packages.
+def named_sets(names: Sequence[str], *, root: str, key: str, read: Callable[[Path], ImageSet]) -> list[ImageSet]:
+    """The sets of these names.
 
     Args:
         names: folders or files below the root, or paths.
         root: folder that holds the sets.
         key: what the names are for, train or test; errors name it.
-        usual: sets that images of other packages stand in for where no root is given; never for the user's own.
-        channels: of those images.
         read: finds the images of one.
 
     Raises:
         ValueError: if the root or a set is missing; a known one is explained.
 
     """
-    if not root:
-        if not set(usual).issuperset(names):
-            raise ValueError(f"data.{key}={list(names)} is named, but not where: add data_root=<its folder>")
-        log.info("data_root is not set: %s takes images that ship with scikit-image and scikit-learn", key)
-        return [bundled_set("bundled", BUNDLED_TEST if key == "test" else BUNDLED_TRAIN, channels=channels)]
     folder = user_path(root)
     if not folder.is_dir():
         raise ValueError(f"data_root={folder} is no folder: name the folder that holds {', '.join(names)}")
@@ -51,6 +36,25 @@ def named_sets(
             + "; ".join([f"choose folders with data.{key}=[...]", *about])
         )
     return [read(folder / name) for name in names]
+
+
+def bundled_instead(names: Sequence[str], *, key: str, usual: Collection[str], channels: int) -> ImageSet:
+    """Images that ship with other packages, in place of the sets of these names.
+
+    Args:
+        names: of the sets.
+        key: what they are for, train or test.
+        usual: sets that the images may stand in for; never for the user's own.
+        channels: of the images.
+
+    Raises:
+        ValueError: if another set is named.
+
+    """
+    if not set(usual).issuperset(names):
+        raise ValueError(f"data.{key}={list(names)} is named, but not where: add data_root=<its folder>")
+    log.info("data_root is not set: %s takes images that ship with scikit-image and scikit-learn", key)
+    return bundled_set("bundled", BUNDLED_TEST if key == "test" else BUNDLED_TRAIN, channels=channels)
 
 
 def without(entries: Sequence[ImageEntry], names: Sequence[str]) -> list[ImageEntry]:

@@ -27,7 +27,7 @@ def last_checkpoint(config: DictConfig, folder: Path) -> Checkpoint | None:
     path = newest_intact(folder / "checkpoints")
     if not config.resume:
         # A run that was killed before it saved its first state may have a best checkpoint all the same.
-        if path is not None or any((folder / "checkpoints").glob("*.ckpt")):
+        if any((folder / "checkpoints").glob("*.ckpt")):
             raise ValueError(
                 f"{folder} already holds a run: go on with resume=true, or start another one with run=<name>"
             )

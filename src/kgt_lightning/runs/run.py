@@ -57,6 +57,13 @@ class Run:
         """run.json as it is now, empty if there is none."""
         return read_state(self.folder) or {}
 
+    @property
+    def another(self) -> str | None:
+        """Arguments of another run that the folder holds; None if it holds none, or this one."""
+        if self.before is None or self.before["key"] == config_key(self.config):
+            return None
+        return " ".join(self.before["overrides"])
+
     def should_run(self) -> bool:
         """Whether a launcher that starts every job, in numbered folders, has to run this one; it then goes on.
 
@@ -67,8 +74,7 @@ class Run:
         self.config.resume = True
         if self.before is None:
             return True
-        if self.before["key"] != config_key(self.config):
-            given = " ".join(self.before["overrides"])
+        if (given := self.another) is not None:
             raise ValueError(f"{self.folder} holds another job ({given}): name another sweep")
         finished = is_finished(self.before, retry=self.config.retry)
         if finished and not is_finished(self.before, retry=True):

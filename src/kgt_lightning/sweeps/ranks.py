@@ -41,6 +41,8 @@ GRACE_SECONDS = 120
 def run_in_ranks(config: DictConfig, run: Run) -> bool:
     """Whether this command was run in processes of its own, one for each device; with one device it is not.
 
+    The process that does the work leaves its group when it ends.
+
     Raises:
         ValueError: if one of them found a mistake of the user, or there are several machines.
         MemoryError: if one ran out of memory.
