@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -39,16 +38,16 @@ def test_several_machines_need_a_launcher():
         processes_to_start(OmegaConf.create({**TWO, "num_nodes": 2}))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the names of threads are read from Linux's /proc")
-def test_no_thread_of_a_group_is_left_when_python_ends():
-    def threads():
-        return [name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")]
-
+def test_a_process_leaves_its_group():
     leave_group()  # of no group
     distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    assert any("gloo" in name for name in threads())
-    leave_group()
-    assert not any("gloo" in name for name in threads())
+    try:
+        leave_group()
+        assert not distributed.is_initialized()
+    finally:
+        # Fork is unsafe beside the threads of a group: tests that fork in this process would wait for ever.
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 @pytest.mark.slow
