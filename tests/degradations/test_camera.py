@@ -26,10 +26,10 @@ NEUTRAL = {"red": {"low": 1, "high": 1}, "blue": {"low": 1, "high": 1}, "saturat
 
 @pytest.fixture
 def camera(composed):
-    """Makes the degradation of the task with changes; every patch is taken, none becomes a JPEG file."""
+    """Makes the degradation of the task with changes; every patch is taken, none is made smaller or a JPEG file."""
 
     def make(**changes):
-        own = {"root": None, "profiles": [PROFILES], "jpeg": 0, "untouched": 0} | changes
+        own = {"root": None, "profiles": [PROFILES], "jpeg": 0, "smaller": 0, "untouched": 0} | changes
         return instantiate({**composed("train", "task=camera").degradation, **own})
 
     return make
@@ -96,10 +96,30 @@ def test_test_images_are_always_the_same_and_differ_by_name(camera, photo):
     assert not torch.equal(first, degrade(photo[0], "set/b.png"))
 
 
+def test_a_smaller_picture_has_less_noise_and_finer(camera):
+    clean = torch.full((3, 200, 200), 0.5)
+    whole, half = (camera(test_size=size, **NEUTRAL).test_settings()["iso=3200"](clean, "a")[1] for size in (1, 0.5))
+    assert half.std() < 0.7 * whole.std()
+
+    def correlation(noise):
+        noise = noise - noise.mean()
+        return (noise[:, 1:] * noise[:, :-1]).mean() / noise.square().mean()
+
+    assert correlation(half) < correlation(whole) - 0.05
+
+
+def test_what_is_made_smaller_is_not_blurred(camera, photo):
+    degrade = camera(
+        iso={"low": 100, "high": 100}, smaller=1, artifacts={"low": 0, "high": 0}, saturation=NEUTRAL["saturation"]
+    )
+    assert psnr(degrade(photo[0], rng())[None], photo).item() > 40
+
+
+@pytest.mark.parametrize("size", [1, 0.4, 0.7])
 @pytest.mark.parametrize("jpeg", [0, 1])
-def test_a_patch_has_the_pixels_of_the_whole(camera, photo, jpeg):
+def test_a_patch_has_the_pixels_of_the_whole(camera, photo, jpeg, size):
     """Its context holds all that it depends on: a change beyond it changes nothing."""
-    degradation = camera(jpeg=jpeg)
+    degradation = camera(jpeg=jpeg, smaller=1, size={"low": size, "high": size})
     context = degradation.context
     around = photo[0, :, 50 : 114 + 2 * context, 60 : 124 + 2 * context]
     changed = around.clone()

@@ -1,13 +1,13 @@
 """Noise of real cameras: what the sensor adds, and what the way from its mosaic to a picture makes of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,6 +17,7 @@ from kgt_lightning.degradations.degradation import Degradation, rng_for
 from kgt_lightning.degradations.jpeg import BLOCK, compress
 from kgt_lightning.degradations.noise_profiles import Camera, Cameras, Profile, read_cameras
 from kgt_lightning.images.color import quantize, to_linear, to_srgb
+from kgt_lightning.images.resize import imresize
 from kgt_lightning.system.files import user_path
 
 Range = Mapping[str, float]
@@ -25,15 +26,19 @@ Range = Mapping[str, float]
 _REACH = 2
 """Pixels around one that Malvar's filters look at."""
 
+_RESIZED = 4
+"""Pixels around one that the bicubic kernel looks at, there and back."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CameraNoise(Degradation):
     """degraded = develop(expose(clean) + n), n ~ N(0, slope x + constant) at each pixel x of the mosaic.
 
     ``expose`` takes a picture back to what a sensor measured: linear light, saturation and white balance undone, an
-    RGGB mosaic; ``develop`` goes the same way forward, with Malvar's filters, and in part of the cases ends in a JPEG
-    file. After Brooks et al., "Unprocessing images for learned raw denoising" (CVPR 2019, arXiv 1811.11127), without
-    a tone curve; slope and constant are those that were measured of a camera at an ISO, see :func:`read_cameras`.
+    RGGB mosaic; ``develop`` goes the same way forward, with Malvar's filters, and in part of the cases makes the
+    picture smaller, or ends in a JPEG file. After Brooks et al., "Unprocessing images for learned raw denoising" (CVPR
+    2019, arXiv 1811.11127), without a tone curve; slope and constant are those that were measured of a camera at an
+    ISO, see :func:`read_cameras`.
     """
 
     root: str | None = None  # as in checkpoints of before there was a choice
@@ -58,14 +63,19 @@ class CameraNoise(Degradation):
     """Of JPEG files, whole numbers in 1..100."""
     jpeg: Share
     """Of the pictures, that become JPEG files."""
+    smaller: Share = 0.0  # as in checkpoints of before there was a choice, like the two below
+    """Of the training patches, whose noise is that of a picture made smaller: finer, and less of it."""
+    size: Range = field(default_factory=lambda: {"low": 1.0, "high": 1.0})
+    """Of those: 0.5 is half the width and height, by bicubic interpolation."""
+    test_size: Annotated[float, Gt(0), Le(1)] = 1.0
     untouched: Share
     """Of the training patches, that are left as they are."""
     clean_channels = (3,)
-    context = BLOCK + _REACH
+    context = BLOCK + _REACH + _RESIZED
 
     def __post_init__(self) -> None:
         limits = {"iso": (1, 10**7), "red": (1, 10), "blue": (1, 10), "saturation": (0, 10), "artifacts": (0, 1)}
-        for name, (least, most) in {**limits, "quality": (1, 100)}.items():
+        for name, (least, most) in {**limits, "quality": (1, 100), "size": (0.1, 1)}.items():
             given = getattr(self, name)
             if set(given) != {"low", "high"} or not least <= given["low"] <= given["high"] <= most:
                 raise ValueError(
@@ -105,7 +115,8 @@ class CameraNoise(Degradation):
         profile = camera.profiles[int(rng.integers(len(camera.profiles)))]
         if rng.random() < self.untouched:
             return clean
-        return self._taken(clean, profile, rng, artifacts=_draw(self.artifacts, rng))
+        size = _draw(self.size, rng) if rng.random() < self.smaller else 1
+        return self._taken(clean, profile, rng, artifacts=_draw(self.artifacts, rng), size=size)
 
     def test_settings(self) -> dict[str, Callable[[Tensor, str], Tensor]]:
         """The settings to test, such as ``iso=3200``."""
@@ -115,10 +126,15 @@ class CameraNoise(Degradation):
     def _tested(self, clean: Tensor, name: str, *, iso: float) -> Tensor:
         rng = rng_for(name)
         camera = self.cameras.test[int(rng.integers(len(self.cameras.test)))]
-        return self._taken(clean, camera.nearest(iso), rng, artifacts=self.test_artifacts)
+        return self._taken(clean, camera.nearest(iso), rng, artifacts=self.test_artifacts, size=self.test_size)
 
-    def _taken(self, clean: Tensor, profile: Profile, rng: np.random.Generator, *, artifacts: float) -> Tensor:
-        """Picture that a camera with such noise would have written."""
+    def _taken(
+        self, clean: Tensor, profile: Profile, rng: np.random.Generator, *, artifacts: float, size: float
+    ) -> Tensor:
+        """Picture that a camera with such noise would have written, ``size`` times as large as it was taken."""
+        small = clean
+        if size < 1:
+            clean = imresize(small, 1 / size).clamp_(0, 1)
         gains = torch.tensor([_draw(self.red, rng), 1.0, _draw(self.blue, rng)])[:, None, None]
         saturation = _draw(self.saturation, rng)
         light = to_linear(clean)
@@ -129,6 +145,10 @@ class CameraNoise(Degradation):
         # Demosaicking is linear: the part of the picture that goes without its errors goes around it.
         colours = gains * (malvar(noise + artifacts * measured) + (1 - artifacts) * raw)
         seen = to_srgb((1 + saturation) * colours - saturation * colours.mean(0))
+        if size < 1:
+            # The difference alone: enlarging and making smaller again would blur what is to be restored.
+            error = imresize(quantize(seen) / 255 - clean, size)[:, : small.shape[-2], : small.shape[-1]]
+            seen = (small + error).clamp_(0, 1)
         if rng.random() >= self.jpeg:
             return quantize(seen) / 255
         quality = int(rng.integers(int(self.quality["low"]), int(self.quality["high"]), endpoint=True))
