@@ -69,6 +69,7 @@ def test_values_that_fit_pass(values):
         ({"choices": {"a": {"x": True}}}, "whole.choices.a.x is no setting: .*choices.a must be a whole number"),
         ({"choices": {"c": {}}}, "whole.choices.c is no setting: a key of whole.choices must be one of a, b"),
         ({"part": 3}, "whole.part=3 must be a section with a _target_ or null"),
+        ({"count": "???"}, "whole.count is not given: add whole.count=<value>"),
         ({"cuont": 3}, "whole.cuont is no setting of Whole: it has count, rate"),
         (
             {"factory": {"_target_": f"{__name__}.Part", "_partial_": True, "number": 2}},
@@ -80,6 +81,11 @@ def test_values_that_fit_pass(values):
 def test_a_value_that_does_not_fit_is_named_by_its_key(values, message):
     with pytest.raises(ValueError, match=message):
         check_types(section(**values))
+
+
+def test_what_a_factory_lacks_cannot_be_typed_as_missing():
+    with pytest.raises(ValueError, match=r"whole\.count is not given"):
+        check_types(section(_partial_=True, count="???"), given=["whole.count=???"])
 
 
 def test_an_interpolated_value_is_named_where_it_is_written():

@@ -154,7 +154,7 @@ def wrong_content(draw, content):
                 content,
                 path,
                 lambda node, key, value=value: (
-                    node.append(value) if isinstance(node, list) else node.update({key: value})
+                    node.append(value) if isinstance(node, list) else node.__setitem__(key, value)
                 ),
             )
     return content

@@ -43,8 +43,8 @@ def check_types(
         given: the arguments, such as ``data.channels=1``.
 
     Raises:
-        ValueError: for a value of another type or range, a key that is no parameter, or a class that cannot be
-            imported.
+        ValueError: for a value of another type or range, or none at all, a key that is no parameter, or a class that
+            cannot be imported.
 
     """
     task = config.get("task")
@@ -76,6 +76,9 @@ def check_types(
             if key not in parameters and not open_ended:
                 known = ", ".join(each for each in parameters if each not in ("self", "args"))
                 raise ValueError(f"{name} is no setting of {target.__name__}: it has {known}")
+            # What a factory lacks may be given to it later, but nobody types that.
+            if OmegaConf.is_missing(node, key) and (name in changed or not node.get("_partial_")):
+                raise ValueError(f"{name} is not given: add {name}=<value>")
             if key in hints:
                 _check(node, key, hints[key], name=name)
 
