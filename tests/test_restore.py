@@ -54,6 +54,13 @@ def test_a_folder_is_restored_as_it_is_laid_out(run, pixels, tmp_path):
     assert files == names
 
 
+def test_a_model_of_white_noise_says_that_compression_changes_noise(run, pixels, tmp_path):
+    for name in ("a.png", "b.jpg"):
+        write_image(tmp_path / name, Picture(pixels=pixels))
+    assert "compression" not in run(tmp_path / "a.png")[1]
+    assert "1 of the images are JPEG files, such as" in run(tmp_path / "b.jpg")[1]
+
+
 @pytest.mark.parametrize(
     ("channels", "alpha", "bits"), [(3, False, 8), (3, True, 8), (3, True, 16), (1, False, 16), (1, True, 8)]
 )

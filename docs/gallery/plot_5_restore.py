@@ -6,7 +6,7 @@ A noisy photograph, restored by the model that the package brings; nothing has t
 """
 
 # %%
-# On the command line it is ``kgt restore task=denoise input=photo.jpg output=restored``. In Python
+# On the command line it is ``kgt restore task=denoise input=photo.png output=restored``. In Python
 # :func:`kgt_lightning.pretrained` is a plain module for images [B, 3, H, W] with values from 0 to 1.
 import matplotlib.pyplot as plt
 import skimage.data

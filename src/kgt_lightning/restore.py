@@ -7,7 +7,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -19,6 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kgt_lightning import __version__
 from kgt_lightning.config.command import command
 from kgt_lightning.degradations.bayer import BayerMosaic
+from kgt_lightning.degradations.degradation import Degradation
+from kgt_lightning.degradations.noise import GaussianNoise
 from kgt_lightning.images.files import encoded, format_of, read_header, write_whole
 from kgt_lightning.images.tiling import tile_starts
 from kgt_lightning.models import NAMES, choose_model, model_file, model_info
@@ -33,6 +35,7 @@ from kgt_lightning.system.hardware import is_out_of_memory, pick_device
 from kgt_lightning.training.module import RestorationModule
 
 SECTIONS = ("degradation", "model", "module")
+JPEG = (".jpg", ".jpeg")
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ def main(config: DictConfig) -> None:
     left = {path: target for path, target in pairs.items() if path not in finished}
     for path, target in left.items():
         check_format(path, target, scale=lambda channels: load(names[channels])[0].network.scale)
+    warn_of_compression([path for path in left if path.suffix.lower() in JPEG], lambda: load(names[3])[0].degradation)
     for folder in {target.parent for target in left.values()}:
         remove_leftovers(folder)
     failed = []
@@ -126,6 +130,17 @@ def tile_bar(what: str) -> Iterator[files.Progress]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what)
         yield lambda number, total: bar.update(task, completed=number, total=total)
+
+
+def warn_of_compression(compressed: Sequence[Path], degradation: Callable[[], Degradation]) -> None:
+    """Say that compression has changed noise, where a model that was trained on white noise gets JPEG files."""
+    if compressed and isinstance(degradation(), GaussianNoise):
+        log.warning(
+            "%d of the images are JPEG files, such as %s: this model removes white noise, and little of the noise that"
+            " compression has changed; task=camera knows the noise of photographs, also in JPEG files",
+            len(compressed),
+            compressed[0],
+        )
 
 
 def weights_digest(name: str) -> str:
