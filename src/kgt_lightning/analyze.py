@@ -23,7 +23,7 @@ from kgt_lightning.config.extras import require
 from kgt_lightning.images.files import read_image
 from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.runs.checkpoint import load_checkpoint
-from kgt_lightning.system.files import user_path, write_atomic
+from kgt_lightning.system.files import run_of, user_path, write_atomic
 from kgt_lightning.system.tables import Table, write_csv
 from kgt_lightning.training.callbacks import central_part
 from kgt_lightning.training.module import RestorationModule
@@ -80,7 +80,7 @@ def run_names(checkpoints: Sequence[Path]) -> list[str]:
         ValueError: if two are of runs of the same name.
 
     """
-    names = [path.parents[1].name if path.parent.name == "checkpoints" else path.stem for path in checkpoints]
+    names = [run_of(path) for path in checkpoints]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"checkpoint: two of them are of a run named {twice}: look at one after the other")
     return names

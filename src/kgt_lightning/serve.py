@@ -25,7 +25,7 @@ from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.session import Limits
 from kgt_lightning.runs.checkpoint import Checkpoint, load_checkpoint
 from kgt_lightning.system.ending import ended_by_interrupt
-from kgt_lightning.system.files import InUseError, alone_in
+from kgt_lightning.system.files import InUseError, alone_in, run_of
 from kgt_lightning.system.hardware import pick_device
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def engines(config: DictConfig) -> dict[str, Callable[[], Engine]]:
     found: dict[str, Callable[[], Engine]] = {}
     if config.checkpoint is not None and config.checkpoint not in NAMES:
         path = Path(config.checkpoint)
-        name = path.parents[1].name if path.parent.name == "checkpoints" else path.stem
+        name = run_of(path)
         checkpoint = load_checkpoint(path, trust=config.trust)
         found[f"{checkpoint.config.task}: {name}"] = partial(make, name, checkpoint)
     # First those that take photographs as they are.

@@ -165,6 +165,8 @@ def test_keys_that_end_the_same_are_told_apart():
         ("0.1.0", "0.1.0"),
         ("outputs/denoise/first/checkpoints/best.ckpt", "first"),
         ("/somewhere/kgt_lightning/models/denoise.safetensors", "denoise"),
+        ("C:\\\\outputs\\\\second\\\\checkpoints\\\\last.ckpt", "second"),
+        ("downloads/other.ckpt", "other"),
         ("exported/mine/model.safetensors", "mine"),
     ],
 )
@@ -190,4 +192,4 @@ def test_a_checkpoint_stands_for_what_it_was_trained_with(read, config):
 def test_a_checkpoint_beside_runs_that_were_trained_keeps_their_settings(read, config):
     runs = read(config(seed=1), config(seed=2) | {"checkpoint": "best.ckpt"})
     assert list(differing(runs)) == ["seed", "checkpoint"]
-    assert names(runs, differing(runs)) == ["seed=1", "best.ckpt at seed=2"]
+    assert names(runs, differing(runs)) == ["seed=1", "best at seed=2"]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from kgt_lightning.config.keys import BOOKKEEPING, lies_in
 from kgt_lightning.report.runs import Metric, Run, select
+from kgt_lightning.system.files import run_of
 from kgt_lightning.system.tables import score_title
 
 LONGEST_NAME = 4
@@ -226,12 +227,7 @@ def text(value: Any) -> str:
         return json.dumps(value)
     if value.startswith("kgt_lightning."):
         return value.rpartition(".")[2]
-    if value.endswith(".ckpt"):
-        parts = [part for part in re.split(r"[/\\]", value) if part]
-        return parts[-3] if len(parts) > 2 and parts[-2] == "checkpoints" else parts[-1]
-    if value.endswith(".safetensors"):  # a model of the package, or the folder of an exported one
-        return re.split(r"[/\\]", value.removesuffix("/model.safetensors").removesuffix(".safetensors"))[-1]
-    return value
+    return run_of(value) if value.endswith((".ckpt", ".safetensors")) else value
 
 
 def natural(name: str) -> list[tuple[int, float, str]]:

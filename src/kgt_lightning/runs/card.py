@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from kgt_lightning.metrics.published import published
 from kgt_lightning.models import FOLDER, ModelInfo
+from kgt_lightning.system.files import run_of
 
 ABOUT = FOLDER / "about.yaml"
 
@@ -90,7 +91,7 @@ def _portable(override: str) -> str:
     """An argument without the folders of the machine: of another run's weights the name of that run."""
     path = Path(override.removeprefix("weights="))
     if override.startswith("weights=") and path.is_absolute():
-        return f"weights=<{path.name} of {path.parts[-3] if path.parent.name == 'checkpoints' else path.parent.name}>"
+        return f"weights=<{path.name} of {run_of(path)}>"
     return override
 
 

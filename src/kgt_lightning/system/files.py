@@ -11,7 +11,7 @@ import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
@@ -20,6 +20,14 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk, a share of it or a file that takes no more."""
 
 _PART = re.compile(r"\.[0-9a-f]{32}\.part")
+
+
+def run_of(checkpoint: str | Path) -> str:
+    """Name of the run that a checkpoint or exported model is of, by its path: else that of the file."""
+    path = PureWindowsPath(checkpoint)  # which takes both kinds of slash for what lies between folders
+    if path.parent.name == "checkpoints" and path.parents[1].name:
+        return path.parents[1].name
+    return path.parent.name if path.name == "model.safetensors" and path.parent.name else path.stem
 
 
 def user_path(path: str | Path) -> Path:
