@@ -86,6 +86,24 @@ def test_tiff_of_compressions_that_pillow_does_not_read(samples, tmp_path, compr
     np.testing.assert_allclose(decode(tmp_path / "a.tif").array.astype(int), expected, rtol=0, atol=atol)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({322: 60000, 323: 60000}, "its tiles of 60000 x 60000 pixels are larger than what is read"),
+        ({325: [2**30] * 4}, "a part of it has 1073741824 bytes by its header, the file has"),
+    ],
+    ids=["tiles", "bytes"],
+)
+def test_tiff_whose_parts_would_fill_the_memory_is_refused(tmp_path, changes, message):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((32, 32, 3), np.uint16), photometric="rgb", tile=(16, 16), compression="zlib")
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for tag, value in changes.items():
+            tiff.pages.first.tags[tag].overwrite(value, dtype="I")
+    with pytest.raises(ValueError, match=message):
+        decode(path)
+
+
 def test_further_frames_are_reported(tmp_path, caplog):
     frames = [Image.new("L", (6, 5), value) for value in (10, 20)]
     frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])

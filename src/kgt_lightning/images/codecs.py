@@ -219,6 +219,11 @@ def _by_tifffile(path: Path) -> tuple[np.ndarray, bytes | None, int] | None:
             )
         if page.dtype == np.uint16 and page.bitspersample != 16:
             raise ValueError(f"TIFF of {page.bitspersample} bits is not supported, save it as one of 8 or 16 bits")
+        # Memory for a whole tile or strip is taken at once, however small the picture is.
+        if page.tilewidth * page.tilelength > _MAX_MEGAPIXELS * 10**6:
+            raise ValueError(f"its tiles of {page.tilewidth} x {page.tilelength} pixels are larger than what is read")
+        if (largest := max(page.databytecounts, default=0)) > path.stat().st_size:
+            raise ValueError(f"a part of it has {largest} bytes by its header, the file has {path.stat().st_size}")
         _warn_of_frames(path, len(tiff.pages))
         array = page.asarray()
         if array.dtype in _FLOATS:
