@@ -203,6 +203,18 @@ def test_what_a_format_cannot_hold_is_said_before_anything_is_restored(run, pixe
     assert sorted(file.name for file in (tmp_path / "out").glob("[!.]*")) == ["a.tif", "b.tif"]
 
 
+def test_a_header_of_a_size_that_is_never_read_does_not_stop_the_others(run, pixels, tmp_path):
+    for name in ("a.tif", "b.tif"):
+        write_image(tmp_path / "in" / name, Picture(pixels=pixels))
+    with tifffile.TiffFile(tmp_path / "in" / "a.tif", mode="r+b") as tiff:
+        tiff.pages.first.tags["ImageWidth"].overwrite(2**32 - 1, dtype="I")
+    code, _, errors = run(tmp_path / "in")
+    assert code == 2
+    assert "1 of 2 images could not be restored, the first: " in errors
+    assert "a.tif cannot be read as an image (4294967295 x 20 pixels, at most 400 megapixels are read)" in errors
+    assert (tmp_path / "out" / "b.tif").exists()
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [

@@ -98,6 +98,7 @@ def header(path: Path) -> Header:
                 page = tiff.pages.first
                 channels = 1 if page.photometric in _GRAY or page.samplesperpixel < 3 else 3
                 height, width = page.imagelength, page.imagewidth
+                _check_size(height, width)
                 orientation = page.tags.valueof(ORIENTATION, default=1)
                 bits = 32 if page.dtype in _FLOATS else 16 if page.bitspersample > 8 else 8
                 alpha = bool(set(page.extrasamples) & {1, 2})
@@ -153,6 +154,11 @@ def opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
+def _check_size(height: int, width: int) -> None:
+    if width * height > _MAX_MEGAPIXELS * 10**6:
+        raise ValueError(f"{width} x {height} pixels, at most {_MAX_MEGAPIXELS} megapixels are read")
+
+
 @contextlib.contextmanager
 def _size_limit(path: Path | None = None) -> Iterator[None]:
     """Raise Pillow's limit for a while: as shipped it refuses what large-format cameras deliver.
@@ -204,8 +210,7 @@ def _by_tifffile(path: Path) -> tuple[np.ndarray, bytes | None, int] | None:
         if page.bitspersample <= 8 and page.compression not in _TIFFFILE_ONLY:
             return None
         width, height = page.imagewidth, page.imagelength
-        if width * height > _MAX_MEGAPIXELS * 10**6:
-            raise ValueError(f"{width} x {height} pixels, at most {_MAX_MEGAPIXELS} megapixels are read")
+        _check_size(height, width)
         known = (*_GRAY, tifffile.PHOTOMETRIC.RGB)
         laid_out = page.photometric in known and page.samplesperpixel in (
             (1, 2) if page.photometric in _GRAY else (3, 4)
