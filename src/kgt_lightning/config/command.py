@@ -24,6 +24,7 @@ from kgt_lightning.config.help import command_help, summary
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.system.ending import ended_by_interrupt, exit_with
 from kgt_lightning.system.files import LAST, PREVIOUS
+from kgt_lightning.system.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +149,7 @@ def command(
                 about = summary(Path(inspect.getfile(main)))
                 print(command_help(config_name, sys.argv[1:], about=about))  # noqa: T201
                 return None
+            keep_freed_memory()
             leave_out_needless_warnings()
             try:
                 typed = readable(sys.argv[1:], command=config_name)
