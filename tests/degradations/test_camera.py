@@ -17,7 +17,7 @@ from kgt_lightning.degradations.noise_profiles import GREEN_BAND, read_cameras
 from kgt_lightning.images.color import to_linear, to_srgb, to_uint8
 from kgt_lightning.metrics.psnr_ssim import psnr
 from kgt_lightning.runs.checkpoint import load_checkpoint
-from kgt_lightning.runs.weights import write_weights
+from kgt_lightning.runs.weights import weights_content
 from kgt_lightning.train import train
 
 PROFILES = str(Path(__file__).parents[1] / "data" / "noiseprofiles.json")
@@ -211,7 +211,7 @@ def test_a_training_runs_and_its_weights_are_tested_elsewhere(tiny, tmp_path, ph
 
     checkpoint = load_checkpoint(folder / "checkpoints" / "best.ckpt")
     config = OmegaConf.to_container(checkpoint.config)
-    write_weights(tmp_path / "camera.safetensors", state=checkpoint.state, config=config, step=4)
+    (tmp_path / "camera.safetensors").write_bytes(weights_content(state=checkpoint.state, config=config, step=4))
     assert str(photo_root).encode() not in (tmp_path / "camera.safetensors").read_bytes()
     root = tmp_path / "sets"
     shutil.copytree(photo_root, root)

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from kgt_lightning import restore
 from kgt_lightning.config.command import CONF_DIR
 from kgt_lightning.images.files import read_raster
-from kgt_lightning.runs.weights import write_weights
+from kgt_lightning.runs.weights import weights_content
 
 TINY = ("model.width=8", "model.window=16", "model.k=4", "model.layout.depths=[1]", "model.layout.heads=1")
 
@@ -36,7 +36,9 @@ def write_identity(file: Path) -> None:
     settings = {key: config[key] for key in ("task", "protocol", "model", "degradation", "optim", "module", "data")}
     whole = OmegaConf.create({**settings, "seed": 0, "data_root": None})
     module = instantiate(whole.module)
-    write_weights(file, state=module.state_dict(), config=OmegaConf.to_container(whole, resolve=True), step=0)
+    file.write_bytes(
+        weights_content(state=module.state_dict(), config=OmegaConf.to_container(whole, resolve=True), step=0)
+    )
 
 
 def by_others(file: Path) -> np.ndarray | None:

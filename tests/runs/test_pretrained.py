@@ -13,7 +13,7 @@ from kgt_lightning import export
 from kgt_lightning.models import model_file
 from kgt_lightning.runs import hub
 from kgt_lightning.runs.checkpoint import load_checkpoint
-from kgt_lightning.runs.weights import read_weights, write_weights
+from kgt_lightning.runs.weights import read_weights, weights_content
 
 
 @pytest.fixture
@@ -87,7 +87,9 @@ def test_foreign_folders_are_looked_at_first(folder):
     weights, info = folder / hub.WEIGHTS, folder / hub.INFO
     content = read_weights(weights)
     content["config"]["model"]["_target_"] = "elsewhere.Model"
-    write_weights(weights, state=content["state_dict"], config=content["config"], step=content["global_step"])
+    weights.write_bytes(
+        weights_content(state=content["state_dict"], config=content["config"], step=content["global_step"])
+    )
     with pytest.raises(ValueError, match=r"names elsewhere\.Model, which is no class of .* add trust=\[elsewhere\]"):
         kgt_lightning.from_pretrained(folder)
     shutil.copy(model_file("denoise"), weights)

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from kgt_lightning.runs.checkpoint import load_checkpoint
-from kgt_lightning.runs.weights import write_weights
+from kgt_lightning.runs.weights import weights_content
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def written(trained, tmp_path):
     checkpoint = load_checkpoint(trained)
     content = torch.load(trained, weights_only=True)
     file = tmp_path / "model.safetensors"
-    write_weights(file, state=checkpoint.state, config=content["config"], step=checkpoint.step)
+    file.write_bytes(weights_content(state=checkpoint.state, config=content["config"], step=checkpoint.step))
     return file, checkpoint
 
 
@@ -33,7 +33,9 @@ def test_the_same_model_gives_the_same_bytes_and_no_path_of_this_machine(written
     file, checkpoint = written
     other = tmp_path / "other.safetensors"
     state = dict(reversed(checkpoint.state.items()))
-    write_weights(other, state=state, config=torch.load(trained, weights_only=True)["config"], step=checkpoint.step)
+    other.write_bytes(
+        weights_content(state=state, config=torch.load(trained, weights_only=True)["config"], step=checkpoint.step)
+    )
     assert other.read_bytes() == file.read_bytes()
     header = file.read_bytes()[8 : 8 + int.from_bytes(file.read_bytes()[:8], "little")].decode()
     assert json.loads(json.loads(header)["__metadata__"]["kgt_lightning"])["step"] == 4
@@ -44,7 +46,7 @@ def test_files_below_the_root_are_named_from_there(trained, tmp_path):
     config = torch.load(trained, weights_only=True)["config"]
     root = config["data"]["root"]
     config["degradation"] |= {"root": root, "profiles": [f"{root}/own/noise.json", "/usr/share/noise.json"]}
-    write_weights(tmp_path / "model.safetensors", state={}, config=config, step=1)
+    (tmp_path / "model.safetensors").write_bytes(weights_content(state={}, config=config, step=1))
     degradation = load_checkpoint(tmp_path / "model.safetensors").config.degradation
     assert (degradation.root, degradation.profiles) == (None, ["own/noise.json", "/usr/share/noise.json"])
 

@@ -9,8 +9,6 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from kgt_lightning.system.files import write_atomic
-
 ENTRY = "kgt_lightning"
 """Of the metadata of the file, that holds configuration and step as JSON."""
 LOCAL = {"root": None, "degraded": None, "clean": None, "cache_dir": "outputs/cache"}
@@ -50,11 +48,6 @@ def _without_root(node: Any, root: str | None) -> Any:
     if isinstance(node, list):
         return [_without_root(value, root) for value in node]
     return node.removeprefix(f"{root}/") if root and isinstance(node, str) else node
-
-
-def write_weights(file: Path, *, state: Mapping[str, Tensor], config: Mapping[str, Any], step: int) -> None:
-    """Write :func:`weights_content` into a file, whole or not at all; its folder is there."""
-    write_atomic(file, weights_content(state=state, config=config, step=step))
 
 
 def read_weights(file: Path) -> dict[str, Any]:
