@@ -98,7 +98,10 @@ def test_test_images_are_always_the_same_and_differ_by_name(camera, photo):
 
 def test_a_smaller_picture_has_less_noise_and_finer(camera):
     clean = torch.full((3, 200, 200), 0.5)
-    whole, half = (camera(test_size=size, **NEUTRAL).test_settings()["iso=3200"](clean, "a")[1] for size in (1, 0.5))
+    whole, half = (
+        camera(test_size=size, **NEUTRAL).test_settings()[f"iso=3200{name}"](clean, "a")[1]
+        for size, name in ((1, ""), (0.5, " size=0.5"))
+    )
     assert half.std() < 0.7 * whole.std()
 
     def correlation(noise):

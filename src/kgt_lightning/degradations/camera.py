@@ -121,7 +121,8 @@ class CameraNoise(Degradation):
     def test_settings(self) -> dict[str, Callable[[Tensor, str], Tensor]]:
         """The settings to test, such as ``iso=3200``."""
         assert self.cameras.test
-        return {f"iso={iso:g}": partial(self._tested, iso=iso) for iso in self.test_iso}
+        size = f" size={self.test_size:g}" if self.test_size < 1 else ""
+        return {f"iso={iso:g}{size}": partial(self._tested, iso=iso) for iso in self.test_iso}
 
     def _tested(self, clean: Tensor, name: str, *, iso: float) -> Tensor:
         rng = rng_for(name)
