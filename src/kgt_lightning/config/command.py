@@ -19,7 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kgt_lightning.config.arguments import readable
 from kgt_lightning.config.comments import CONF_DIR as CONF_DIR
-from kgt_lightning.config.errors import is_user_error, one_line, wrong_argument
+from kgt_lightning.config.errors import check_choices, is_user_error, one_line, wrong_argument
 from kgt_lightning.config.help import command_help, summary
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.system.ending import ended_by_interrupt, exit_with
@@ -160,12 +160,13 @@ def command(
                 return started()
             # Hydra raises what it would otherwise print over several lines.
             with _full_error("1"), ended_by_interrupt():
+                as_typed = dict(zip(arguments, typed, strict=True))
                 try:
+                    check_choices(as_typed, conf=CONF_DIR)
                     return started()
                 except Exception as error:
                     if not is_user_error(error):
                         raise
-                    as_typed = dict(zip(arguments, typed, strict=True))
                     exit_with(wrong_argument(error, conf=CONF_DIR, config_name=config_name, arguments=as_typed))
 
         return run

@@ -3,11 +3,13 @@
 import difflib
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -74,12 +76,8 @@ def wrong_argument(error: Exception, *, conf: Path, config_name: str, arguments:
         given = [each.partition("=") for each in arguments]
         groups = [key for key, _, value in given if f"{key}/{value}" == error.missing_cfg_file]
         group = groups[0] if groups else error.missing_cfg_file.partition("/")[0]
-        name = error.missing_cfg_file.removeprefix(f"{group}/")
-        files = [file.relative_to(conf / group).with_suffix("") for file in (conf / group).rglob("[!_]*.yaml")]
         # Hydra knows more than what stands in conf/: its own groups, and folders of hydra.searchpath.
-        options = {option for option in error.options or () if option[0] != "_"}
-        known = ", ".join(sorted(options | {file.as_posix() for file in files}))
-        return f"{group}={name} does not exist: choose one of {known}"
+        return _no_choice(group, error.missing_cfg_file.removeprefix(f"{group}/"), conf=conf, known=error.options or ())
     if isinstance(error, OverrideParseException):
         refused = arguments.get(str(error.override), str(error.override)) if error.override else joined(error)
         name, _, value = refused.partition("=")
@@ -101,6 +99,42 @@ def wrong_argument(error: Exception, *, conf: Path, config_name: str, arguments:
         return _unknown_key(key, _composed(conf, config_name, [*arguments], of_hydra=key.startswith("hydra.")))
     cause = f" ({joined(error.__cause__)})" if error.__cause__ is not None else ""
     return joined(error) + cause
+
+
+def check_choices(arguments: Mapping[str, str], *, conf: Path) -> None:
+    """See to it that of groups of ``conf/`` files are chosen by their names, which other values make Hydra fail over.
+
+    Args:
+        arguments: as Hydra is given them, each with what was typed.
+        conf: folder of configurations.
+
+    Raises:
+        ValueError: if a number, null or the like is given.
+
+    """
+    for argument, typed in arguments.items():
+        try:
+            (override,) = OverridesParser.create().parse_overrides([argument])
+        except OverrideParseException:  # an option, or what Hydra will say it cannot read
+            continue
+        group, value = override.key_or_group, override.value()
+        if (
+            not group
+            or not (conf / group).is_dir()
+            or isinstance(value, dict)
+            or (override.is_delete() and value is None)
+        ):
+            continue
+        choices = value.list if isinstance(value, ChoiceSweep) else value
+        names = choices if isinstance(choices, list) else [choices]
+        if not all(isinstance(name, str | QuotedString | Sweep) for name in names):
+            raise ValueError(_no_choice(group, typed.partition("=")[2], conf=conf))
+
+
+def _no_choice(group: str, name: str, *, conf: Path, known: Iterable[str] = ()) -> str:
+    files = {file.relative_to(conf / group).with_suffix("").as_posix() for file in (conf / group).rglob("[!_]*.yaml")}
+    options = sorted(files | {each for each in known if each[0] != "_"})
+    return f"{group}={name} does not exist: choose one of {', '.join(options)}"
 
 
 def _unknown_key(key: str, config: DictConfig) -> str:

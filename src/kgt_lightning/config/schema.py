@@ -25,6 +25,7 @@ _BOUNDS = {
     "max_length": ("max", operator.le, "of at most {}"),
 }
 """Bounds as annotated-types calls them: their names in JSON schemas, how they compare, and in words."""
+_REST = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 
 
 def check_types(
@@ -48,6 +49,8 @@ def check_types(
 
     """
     task = config.get("task")
+    if isinstance(task, DictConfig) and "task" not in task and any(key.startswith("task=") for key in given):
+        raise ValueError(f"task={task} must be the name of a task")
     if isinstance(task, DictConfig) and "task" in task:
         raise ValueError(
             f"the file of task={task.task} has to begin with the line '# @package _global_': without it its keys lie"
@@ -60,9 +63,10 @@ def check_types(
             _check(parent, leaf, hint, name=name)
     changed = [re.split("[=@]", argument.lstrip("+~"), maxsplit=1)[0] for argument in given]
     for section, node in _sections(config, ""):
+        ours = str(node["_target_"]).startswith("kgt_lightning.")
         read = reads is None or any(_inside(section, each) for each in reads)
         touched = any(_inside(section, key) or _inside(key, section) for key in changed)
-        if not read and not touched and str(node["_target_"]).startswith("kgt_lightning."):
+        if not read and not touched and ours:
             continue
         target = _target(node["_target_"], section)
         parameters = inspect.signature(target).parameters
@@ -81,6 +85,10 @@ def check_types(
                 raise ValueError(f"{name} is not given: add {name}=<value>")
             if key in hints:
                 _check(node, key, hints[key], name=name)
+        if ours and not {"_partial_", "_args_"} & node.keys():
+            needed = (key for key, each in parameters.items() if each.default is each.empty and each.kind not in _REST)
+            if lacking := next((key for key in needed if key not in node), None):
+                raise ValueError(f"{section}.{lacking} is not given: add +{section}.{lacking}=<value>")
 
 
 def _inside(name: str, section: str) -> bool:
@@ -143,8 +151,7 @@ def signature(name: str) -> dict[str, Any]:
         hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     except NameError:  # a library's annotations that only its type checker can see
         hints = {}
-    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    parameters = [key for key, each in inspect.signature(target).parameters.items() if each.kind not in kinds]
+    parameters = [key for key, each in inspect.signature(target).parameters.items() if each.kind not in _REST]
     return {key: hints.get(key, Any) for key in parameters} | FOREIGN.get(name, {})
 
 
