@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from kgt_lightning.images.files import Picture, read_image, write_image
+from kgt_lightning.images.formats import FORMATS
 from kgt_lightning.metrics.psnr_ssim import psnr
 
 
@@ -80,6 +81,11 @@ def test_a_16_bit_file_is_one_for_other_programs(tmp_path, samples):
             Picture(pixels=torch.zeros(1, 1, 20000)),
             r"WEBP cannot hold sides above 16383 pixels, these are 20000 x 1: use \.avif",
         ),
+        (
+            "a.avif",
+            Picture(pixels=torch.zeros(1, 1, 2**15 + 1)),
+            r"AVIF cannot hold sides above 32768 pixels, these are 32769 x 1: use \.bmp",
+        ),
     ],
 )
 def test_what_a_format_cannot_hold_is_refused_in_one_line(tmp_path, name, picture, message):
@@ -88,6 +94,21 @@ def test_what_a_format_cannot_hold_is_refused_in_one_line(tmp_path, name, pictur
     assert str(tmp_path / "new" / name) in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "new").exists()
+
+
+def test_formats_hold_so_many_pixels_in_all():
+    size = {"height": 2**14, "width": 2**14 + 1, "bits": 8, "alpha": False}
+    told = FORMATS[".avif"].refusal(**size)
+    assert told is not None and told.startswith("AVIF cannot hold more than 268435456 pixels, these are 16385 x 16384")
+    assert ".avif" not in told and ".png" in told
+    assert FORMATS[".png"].refusal(**size) is None
+
+
+@pytest.mark.parametrize("suffix", [".avif", ".webp", ".jpg", ".png"])
+def test_the_longest_side_that_a_format_holds_can_be_read(tmp_path, suffix):
+    side = FORMATS[suffix].side
+    write_image(tmp_path / f"a{suffix}", Picture(pixels=torch.zeros(3, 2, side)))
+    assert read_image(tmp_path / f"a{suffix}").pixels.shape == (3, 2, side)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ class Format(NamedTuple):
     alpha: bool
     side: int
     """Pixels that height and width may have."""
+    pixels: int
+    """That it may have in all."""
     metadata: bool
     """Holds EXIF, XMP and ICC profile."""
     options: Mapping[str, Any]
@@ -29,6 +31,7 @@ class Format(NamedTuple):
         """Why the format cannot hold such an image, and which could; None if it can."""
         others = [suffix for suffix, form in FORMATS.items() if form.deep >= (bits > 8) and form.alpha >= alpha]
         others = [suffix for suffix in others if FORMATS[suffix].side >= max(height, width)]
+        others = [suffix for suffix in others if FORMATS[suffix].pixels >= height * width]
         instead = "use " + ", ".join(others if bits <= 16 else (".tif", ".tiff"))
         if bits > 16 and self.name != "TIFF":
             return f"{self.name} cannot hold floating point: {instead}"
@@ -38,22 +41,26 @@ class Format(NamedTuple):
             return f"{self.name} cannot hold alpha: {instead}"
         if max(height, width) > self.side:
             return f"{self.name} cannot hold sides above {self.side} pixels, these are {width} x {height}: {instead}"
+        if height * width > self.pixels:
+            return f"{self.name} cannot hold more than {self.pixels} pixels, these are {width} x {height}: {instead}"
         return None
 
 
 _ANY_SIDE = 2**31 - 1
-_TIFF = Format("TIFF", True, True, _ANY_SIDE, True, {})
+_ANY_PIXELS = _ANY_SIDE**2
+_TIFF = Format("TIFF", True, True, _ANY_SIDE, _ANY_PIXELS, True, {})
 # Loss would undo the restoration: JPEG without chroma subsampling, WebP without any loss, AVIF with little.
-_JPEG = Format("JPEG", False, False, 65500, True, {"quality": 95, "subsampling": 0})
+_JPEG = Format("JPEG", False, False, 65500, _ANY_PIXELS, True, {"quality": 95, "subsampling": 0})
 FORMATS = {
-    ".avif": Format("AVIF", False, True, 65536, True, {"quality": 95, "subsampling": "4:4:4"}),
-    ".bmp": Format("BMP", False, False, _ANY_SIDE, False, {}),
+    # What libavif agrees to read, which writes more, and libpng to write.
+    ".avif": Format("AVIF", False, True, 2**15, 2**28, True, {"quality": 95, "subsampling": "4:4:4"}),
+    ".bmp": Format("BMP", False, False, _ANY_SIDE, _ANY_PIXELS, False, {}),
     ".jpeg": _JPEG,
     ".jpg": _JPEG,
-    ".png": Format("PNG", True, True, _ANY_SIDE, True, {}),
+    ".png": Format("PNG", True, True, 10**6, _ANY_PIXELS, True, {}),
     ".tif": _TIFF,
     ".tiff": _TIFF,
-    ".webp": Format("WEBP", False, True, 16383, True, {"lossless": True, "exact": True}),
+    ".webp": Format("WEBP", False, True, 16383, _ANY_PIXELS, True, {"lossless": True, "exact": True}),
 }
 EXTRAS = dict.fromkeys((".heic", ".heif"), ("heif", "pillow_heif"))
 """Formats that are read, not written, and that an extra brings: its name and its package."""
