@@ -32,8 +32,15 @@ def check_answer(result, expected):
         ("model=foo", "model=foo does not exist: choose one of kgt_base, kgt_mini, kgt_nano, kgt_small, kgt_unet$"),
         ("model=null", "model=null does not exist: choose one of kgt_base"),
         ("task=0", "task=0 does not exist: choose one of .*denoise"),
-        ("~task=0", "task=0 does not exist: choose one of .*denoise"),
-        ("~loss", r"module.loss is not given: add \+module.loss=<value>"),
+        ("~task", "~task leaves out what is needed: only what lies below can be"),
+        ("~loss=l1", "~loss=l1 leaves out what is needed"),
+        ("~seed", "~seed leaves out what is needed"),
+        ("~data.patch", r"data.patch is not given: add \+data.patch=<value>"),
+        ("+sed=1", "sed is no setting: nothing reads it"),
+        ("logger=[]", r"logger=\[\] does not exist: choose one of csv"),
+        ("hydra/job_logging=0", "hydra/job_logging=0 does not exist: choose one of"),
+        ("experiment={a:1}", r"experiment=\{a:1\} does not exist: choose one of demo"),
+        ("callbacks={a:1}", "callbacks.a is no setting: callbacks has .*checkpoint"),
         ("optim=[1,2]", r"optim=\[1,2\] does not exist: choose one of .*cosine"),
         ("task={a:1}", r"task={'a': 1} must be the name of a task"),
         ("task=foo", "task=foo does not exist: choose one of .*denoise"),
@@ -98,6 +105,11 @@ def check_answer(result, expected):
 def test_train(run_command, tiny_arguments, tmp_path, argument, expected):
     check_answer(run_command(train.main, *tiny_arguments, argument), expected)
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_key_that_another_refers_to_may_be_added(run_command, tmp_path):
+    assert run_command(train.main, "task=denoise", "+mine=64", "model.k=${mine}", "--cfg", "job")[0] == 0
+    check_answer(run_command(train.main, "+mine=300", "model.k=${mine}"), "k=300 must lie in")
 
 
 def test_a_set_that_is_missing_is_found_before_training(run_command, tiny_arguments, tmp_path):

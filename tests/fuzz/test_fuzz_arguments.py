@@ -43,7 +43,9 @@ MODEL = [
 ]
 TINY = ("model.width=8", "model.window=4", "model.k=4", "model.layout.depths=[1]", "model.layout.heads=2", "size=[8,8]")
 
-
+GROUPS = sorted(each.name for each in CONF_DIR.iterdir() if each.is_dir() and each.name != "hydra")
+# What is given besides is missed, where a group is another.
+KEYS = [argument.partition("=")[0] for argument in TINY]
 NEEDED = ("checkpoint", "input", "output")
 
 
@@ -79,6 +81,20 @@ def test_any_value_for_any_key_of_a_command(folder, data, command):
 )
 def test_any_arguments(folder, arguments):
     run(restore.main, *arguments, folder=folder, named=[*filter(None, map(str.strip, arguments)), *NEEDED])
+
+
+@given(
+    mark=st.sampled_from(["", "+", "++", "~"]),
+    group=st.sampled_from([*GROUPS, "hydra/job_logging", "hydra/launcher", "other"]),
+    value=VALUES,
+)
+def test_any_value_for_any_group_of_a_model(folder, mark, group, value):
+    run(describe.main, *TINY, f"{mark}{group}={value}", folder=folder, named=[*names(group, value), *KEYS])
+
+
+@given(key=st.sampled_from(MODEL))
+def test_any_key_left_out(folder, key):
+    run(describe.main, *TINY, f"~{key}", folder=folder, named=[key, key.rpartition(".")[2], *KEYS])
 
 
 @given(key=st.sampled_from(sorted(set(leaves(SCHEMA)) - {"run", "run_dir"})), value=VALUES)

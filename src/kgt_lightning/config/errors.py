@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -73,9 +74,9 @@ def wrong_argument(error: Exception, *, conf: Path, config_name: str, arguments:
 
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        given = [each.partition("=") for each in arguments]
-        groups = [key for key, _, value in given if f"{key}/{value}" == error.missing_cfg_file]
-        group = groups[0] if groups else error.missing_cfg_file.partition("/")[0]
+        given = [re.split("[=@]", each.lstrip("+~"), maxsplit=1)[0] for each in arguments]
+        groups = [key for key in given if error.missing_cfg_file.startswith(f"{key}/")]
+        group = max(groups, key=len, default=error.missing_cfg_file.partition("/")[0])
         # Hydra knows more than what stands in conf/: its own groups, and folders of hydra.searchpath.
         return _no_choice(group, error.missing_cfg_file.removeprefix(f"{group}/"), conf=conf, known=error.options or ())
     if isinstance(error, OverrideParseException):
@@ -96,20 +97,24 @@ def wrong_argument(error: Exception, *, conf: Path, config_name: str, arguments:
     if isinstance(error.__cause__, OmegaConfBaseException) and error.__cause__.full_key:
         missing = error.__cause__.full_key
         key = next((each for each in keys if f"{each}.".startswith(f"{missing}.")), missing)
+        if (conf / key).is_dir():  # a mapping was given that is no section of the configuration
+            return _no_choice(key, dict(each.partition("=")[::2] for each in arguments.values())[key], conf=conf)
         return _unknown_key(key, _composed(conf, config_name, [*arguments], of_hydra=key.startswith("hydra.")))
     cause = f" ({joined(error.__cause__)})" if error.__cause__ is not None else ""
     return joined(error) + cause
 
 
 def check_choices(arguments: Mapping[str, str], *, conf: Path) -> None:
-    """See to it that of groups of ``conf/`` files are chosen by their names, which other values make Hydra fail over.
+    """See to it that files of groups are chosen by their names, and that no whole key is left out.
+
+    Hydra fails over other values, and the command over what it lacks.
 
     Args:
         arguments: as Hydra is given them, each with what was typed.
         conf: folder of configurations.
 
     Raises:
-        ValueError: if a number, null or the like is given.
+        ValueError: if a number, null, an empty list or the like is given, or a key is left out.
 
     """
     for argument, typed in arguments.items():
@@ -118,23 +123,22 @@ def check_choices(arguments: Mapping[str, str], *, conf: Path) -> None:
         except OverrideParseException:  # an option, or what Hydra will say it cannot read
             continue
         group, value = override.key_or_group, override.value()
-        if (
-            not group
-            or not (conf / group).is_dir()
-            or isinstance(value, dict)
-            or (override.is_delete() and value is None)
-        ):
+        if override.is_delete() and group and not set(group) & set("./"):
+            raise ValueError(f"{typed} leaves out what is needed: only what lies below can be, as by ~callbacks.panels")
+        # Only groups have slashes, also those of Hydra that conf/ lacks.
+        is_group = bool(group) and ("/" in group or (conf / group).is_dir())
+        if not is_group or isinstance(value, dict) or override.is_delete():
             continue
         choices = value.list if isinstance(value, ChoiceSweep) else value
         names = choices if isinstance(choices, list) else [choices]
-        if not all(isinstance(name, str | QuotedString | Sweep) for name in names):
+        if not names or not all(isinstance(name, str | QuotedString | Sweep) for name in names):
             raise ValueError(_no_choice(group, typed.partition("=")[2], conf=conf))
 
 
 def _no_choice(group: str, name: str, *, conf: Path, known: Iterable[str] = ()) -> str:
     files = {file.relative_to(conf / group).with_suffix("").as_posix() for file in (conf / group).rglob("[!_]*.yaml")}
     options = sorted(files | {each for each in known if each[0] != "_"})
-    return f"{group}={name} does not exist: choose one of {', '.join(options)}"
+    return f"{group}={name} does not exist: choose one of {', '.join(options) or 'its files'}"
 
 
 def _unknown_key(key: str, config: DictConfig) -> str:
@@ -169,7 +173,7 @@ def _unknown_key(key: str, config: DictConfig) -> str:
 def _composed(conf: Path, config_name: str, arguments: Sequence[str], *, of_hydra: bool) -> DictConfig:
     """The configuration with the chosen groups, from wherever they are, and nothing else."""
     # Of a sweep over a group no choice is the configuration's.
-    pairs = [(argument.partition("=")[0], argument) for argument in arguments if "," not in argument]
+    pairs = [(argument.partition("=")[0], argument) for argument in arguments if not set(argument) & set(",{")]
     chosen = [argument for key, argument in pairs if key == "hydra.searchpath" or (conf / key).is_dir()]
     with initialize_config_dir(version_base="1.3", config_dir=str(conf)):
         return compose(config_name, overrides=chosen, return_hydra_config=of_hydra)

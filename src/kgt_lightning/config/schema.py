@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origi
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from kgt_lightning.config.comments import CONF_DIR
 from kgt_lightning.config.types import COMMANDS, FOREIGN, PATH, Section
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "null"}
@@ -61,6 +62,9 @@ def check_types(
         leaf = name.rpartition(".")[2]
         if isinstance(parent, DictConfig) and leaf in parent:
             _check(parent, leaf, hint, name=name)
+    for argument in given:
+        if argument.startswith("+") and (key := argument.lstrip("+").partition("=")[0]).isidentifier():
+            _check_read(config, key, command=command)
     changed = [re.split("[=@]", argument.lstrip("+~"), maxsplit=1)[0] for argument in given]
     for section, node in _sections(config, ""):
         ours = str(node["_target_"]).startswith("kgt_lightning.")
@@ -89,6 +93,16 @@ def check_types(
             needed = (key for key, each in parameters.items() if each.default is each.empty and each.kind not in _REST)
             if lacking := next((key for key in needed if key not in node), None):
                 raise ValueError(f"{section}.{lacking} is not given: add +{section}.{lacking}=<value>")
+
+
+def _check_read(config: DictConfig, key: str, *, command: str) -> None:
+    """See to it that a key which an argument adds is one of the command's, or that another value refers to it."""
+    known = {
+        *OmegaConf.load(CONF_DIR / f"{command}.yaml"),
+        *(each.name for each in CONF_DIR.iterdir() if each.is_dir()),
+    }
+    if key not in known and not re.search(rf"\$\{{[^}}]*\b{key}\b", OmegaConf.to_yaml(config)):
+        raise ValueError(f"{key} is no setting: nothing reads it")
 
 
 def _inside(name: str, section: str) -> bool:
