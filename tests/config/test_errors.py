@@ -35,6 +35,10 @@ def check_answer(result, expected):
         ("~task", "~task leaves out what is needed: only what lies below can be"),
         ("~loss=l1", "~loss=l1 leaves out what is needed"),
         ("~seed", "~seed leaves out what is needed"),
+        (
+            "~data.modulo.swinir",
+            r"data.modulo lacks swinir, it has grl: give all of it, 'data.modulo=\{swinir: \.\.\.\}'",
+        ),
         ("~data.patch", r"data.patch is not given: add \+data.patch=<value>"),
         ("+sed=1", "sed is no setting: nothing reads it"),
         ("logger=[]", r"logger=\[\] does not exist: choose one of csv"),

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,6 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from kgt_lightning.system.ending import joined
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 _NO_NUMBER = "invalid literal for int() with base 10: "
 """How OmegaConf begins where a text stands behind the name of a list."""
@@ -31,6 +34,19 @@ def is_user_error(error: BaseException) -> bool:
     # Lightning is slow to import, and raises nothing before somebody has.
     lightning = sys.modules.get("lightning.fabric.utilities.exceptions")
     return lightning is not None and isinstance(error, lightning.MisconfigurationException)
+
+
+def entry(mapping: Mapping[_Key, _Value], key: _Key, *, name: str) -> _Value:
+    """What a mapping of the configuration, of this dotted name, holds under a key.
+
+    Raises:
+        ValueError: if it does not hold the key.
+
+    """
+    if key not in mapping:
+        known = ", ".join(map(str, mapping)) or "nothing"
+        raise ValueError(f"{name} lacks {key}, it has {known}: give all of it, '{name}={{{key}: ...}}'")
+    return mapping[key]
 
 
 def one_line(error: BaseException) -> str:

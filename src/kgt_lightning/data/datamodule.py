@@ -15,6 +15,7 @@ from annotated_types import Interval, MinLen
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from kgt_lightning.config.errors import entry
 from kgt_lightning.config.types import Count, FilePath, MetricProtocol, NotNegative, Seed, Share, Size
 from kgt_lightning.data.catalogue import read_catalogue
 from kgt_lightning.data.datasets import Patches, Sample, StepSampler, TestSet, WholeImages, batch_of_one, ignore_signals
@@ -114,7 +115,7 @@ class RestorationData(lightning.LightningDataModule):
 
         Of the user's own pairs nothing is degraded by the protocol.
         """
-        modulo = self.modulo[self.protocol]
+        modulo = entry(self.modulo, self.protocol, name="data.modulo")
         cropped = f"cropped to multiples of {modulo}" if modulo > 1 else ""
         luma_taken = self.test_gray == "luma" and self.channels == 1 and self.root
         taken = "MATLAB's Y of colour files" if luma_taken else ""
@@ -181,7 +182,7 @@ class RestorationData(lightning.LightningDataModule):
                 pairs = self.train_and_validation[1]
                 log.info("testing on the pairs that are held out for validation too: data.test names other sets")
             return {TestSet(self.user_pairs.name, self.degradation.given_setting): self._whole(pairs)}
-        sets = self._sets("test", self.test or self.default_test[self.channels])
+        sets = self._sets("test", self.test or entry(self.default_test, self.channels, name="data.default_test"))
         found = {}
         if twice := [each.name for each, another in combinations(sets, 2) if each.name == another.name]:
             raise ValueError(f"data.test names two sets called {twice[0]}: rename the folder of one")
@@ -263,7 +264,7 @@ class RestorationData(lightning.LightningDataModule):
             entries=entries,
             degrade=degrade,
             scale=self.degradation.scale,
-            modulo=self.modulo[self.protocol],
+            modulo=entry(self.modulo, self.protocol, name="data.modulo"),
             grid=self.degradation.grid,
             prepare=self.prepare_test,
             largest=largest,
