@@ -104,6 +104,19 @@ def test_tiff_whose_parts_would_fill_the_memory_is_refused(tmp_path, changes, me
         decode(path)
 
 
+@pytest.mark.parametrize(("small", "kind"), [(2**26, ValueError), (0, MemoryError)])
+def test_memory_that_a_small_picture_lacks_is_the_fault_of_its_parts(tmp_path, monkeypatch, small, kind):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((32, 32, 3), np.uint16), photometric="rgb", compression="lerc")
+
+    def asarray(*_, **__):
+        raise MemoryError("for what LERC tells of")
+
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", asarray)
+    monkeypatch.setattr("kgt_lightning.images.codecs._SMALL_BYTES", small)
+    with pytest.raises(kind, match=r"far larger than 32 x 32 pixels" if kind is ValueError else "LERC"):
+        decode(tmp_path / "a.tif")
+
+
 def test_further_frames_are_reported(tmp_path, caplog):
     frames = [Image.new("L", (6, 5), value) for value in (10, 20)]
     frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])

@@ -96,6 +96,9 @@ class RestorationData(lightning.LightningDataModule):
         if self.channels not in self.degradation.clean_channels:
             known = " or ".join(map(str, self.degradation.clean_channels))
             raise ValueError(f"data.channels={self.channels} must be {known}: {name} takes no other images")
+        entry(self.modulo, self.protocol, name="data.modulo")
+        if self.test is None and self.degraded is None:
+            entry(self.default_test, self.channels, name="data.default_test")
         if self.patch % self.degradation.scale:
             raise ValueError(f"data.patch={self.patch} must be a multiple of scale={self.degradation.scale}")
         if self.validation_size < self.degradation.scale:
@@ -115,13 +118,12 @@ class RestorationData(lightning.LightningDataModule):
 
         Of the user's own pairs nothing is degraded by the protocol.
         """
-        modulo = entry(self.modulo, self.protocol, name="data.modulo")
+        modulo = self.modulo[self.protocol]
         cropped = f"cropped to multiples of {modulo}" if modulo > 1 else ""
-        luma_taken = self.test_gray == "luma" and self.channels == 1 and self.root
-        taken = "MATLAB's Y of colour files" if luma_taken else ""
+        luma_taken = self.test_gray == "luma" and self.channels == 1 and self.root is not None
         own = self.user_pairs is not None and self.test is None
         degraded = "degraded images as given" if own else self.degradation.rules
-        return ", ".join(filter(None, [cropped, taken, degraded]))
+        return ", ".join(filter(None, [cropped, "MATLAB's Y of colour files" * luma_taken, degraded]))
 
     @property
     def prepare_test(self) -> Callable[[Tensor], Tensor]:
@@ -182,7 +184,7 @@ class RestorationData(lightning.LightningDataModule):
                 pairs = self.train_and_validation[1]
                 log.info("testing on the pairs that are held out for validation too: data.test names other sets")
             return {TestSet(self.user_pairs.name, self.degradation.given_setting): self._whole(pairs)}
-        sets = self._sets("test", self.test or entry(self.default_test, self.channels, name="data.default_test"))
+        sets = self._sets("test", self.test or self.default_test[self.channels])
         found = {}
         if twice := [each.name for each, another in combinations(sets, 2) if each.name == another.name]:
             raise ValueError(f"data.test names two sets called {twice[0]}: rename the folder of one")
@@ -264,7 +266,7 @@ class RestorationData(lightning.LightningDataModule):
             entries=entries,
             degrade=degrade,
             scale=self.degradation.scale,
-            modulo=entry(self.modulo, self.protocol, name="data.modulo"),
+            modulo=self.modulo[self.protocol],
             grid=self.degradation.grid,
             prepare=self.prepare_test,
             largest=largest,

@@ -40,6 +40,8 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 _MAX_MEGAPIXELS = 400
 _ROWS = 256
 """Of an image that Pillow has decoded, converted at once: the whole would be held three times."""
+_SMALL_BYTES = 2**26
+"""Of pixels, for which there is memory: if there is not, what is compressed inside a TIFF tells of another size."""
 _PROFILE_TAG = 0x8773
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _GRAY = (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.MINISBLACK)
@@ -230,7 +232,12 @@ def _by_tifffile(path: Path) -> tuple[np.ndarray, bytes | None, int] | None:
         if (largest := max(page.databytecounts, default=0)) > path.stat().st_size:
             raise ValueError(f"a part of it has {largest} bytes by its header, the file has {path.stat().st_size}")
         _warn_of_frames(path, len(tiff.pages))
-        array = page.asarray()
+        try:
+            array = page.asarray()
+        except MemoryError as error:
+            if page.nbytes > _SMALL_BYTES:
+                raise
+            raise ValueError(f"its parts say that they are far larger than {width} x {height} pixels") from error
         if array.dtype in _FLOATS:
             array = array.astype(np.float32, copy=False)
             if not np.isfinite(array).all():
