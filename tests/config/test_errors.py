@@ -46,7 +46,7 @@ def check_answer(result, expected):
         ("experiment={a:1}", r"experiment=\{a:1\} does not exist: choose one of demo"),
         ("callbacks={a:1}", "callbacks.a is no setting: callbacks has .*checkpoint"),
         ("optim=[1,2]", r"optim=\[1,2\] does not exist: choose one of .*cosine"),
-        ("task={a:1}", r"task={'a': 1} must be the name of a task"),
+        ("task={a:1}", r"task=\{a:1\} does not exist: choose one of .*denoise"),
         ("task=foo", "task=foo does not exist: choose one of .*denoise"),
         ("experiment=foo", "experiment=foo does not exist: choose one of demo, .*quick/denoise"),
         ("experiment=quick/foo", "experiment=quick/foo does not exist: choose one of demo, .*quick/denoise"),

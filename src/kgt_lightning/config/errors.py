@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, QuotedString, Sweep
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -113,8 +113,9 @@ def wrong_argument(error: Exception, *, conf: Path, config_name: str, arguments:
     if isinstance(error.__cause__, OmegaConfBaseException) and error.__cause__.full_key:
         missing = error.__cause__.full_key
         key = next((each for each in keys if f"{each}.".startswith(f"{missing}.")), missing)
-        if (conf / key).is_dir():  # a mapping was given that is no section of the configuration
-            return _no_choice(key, dict(each.partition("=")[::2] for each in arguments.values())[key], conf=conf)
+        typed = dict(zip(keys, arguments.values(), strict=True))
+        if key in typed and (conf / key).is_dir():  # a mapping was given that is no section of the configuration
+            return _no_choice(key, typed[key].partition("=")[2], conf=conf)
         return _unknown_key(key, _composed(conf, config_name, [*arguments], of_hydra=key.startswith("hydra.")))
     cause = f" ({joined(error.__cause__)})" if error.__cause__ is not None else ""
     return joined(error) + cause
@@ -143,11 +144,12 @@ def check_choices(arguments: Mapping[str, str], *, conf: Path) -> None:
             raise ValueError(f"{typed} leaves out what is needed: only what lies below can be, as by ~callbacks.panels")
         # Only groups have slashes, also those of Hydra that conf/ lacks.
         is_group = bool(group) and ("/" in group or (conf / group).is_dir())
-        if not is_group or isinstance(value, dict) or override.is_delete():
+        # Of a section a mapping changes some keys; the task is a name.
+        if not is_group or override.is_delete() or (isinstance(value, dict) and group != "task"):
             continue
         choices = value.list if isinstance(value, ChoiceSweep) else value
         names = choices if isinstance(choices, list) else [choices]
-        if not names or not all(isinstance(name, str | QuotedString | Sweep) for name in names):
+        if not names or not all(isinstance(name, str | QuotedString | Sweep | Glob) for name in names):
             raise ValueError(_no_choice(group, typed.partition("=")[2], conf=conf))
 
 

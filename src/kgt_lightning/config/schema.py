@@ -50,8 +50,6 @@ def check_types(
 
     """
     task = config.get("task")
-    if isinstance(task, DictConfig) and "task" not in task and any(key.startswith("task=") for key in given):
-        raise ValueError(f"task={task} must be the name of a task")
     if isinstance(task, DictConfig) and "task" in task:
         raise ValueError(
             f"the file of task={task.task} has to begin with the line '# @package _global_': without it its keys lie"
