@@ -16,8 +16,8 @@ def keep_freed_memory() -> bool:
     """Keep memory that is freed, and say whether this was done: under Linux with glibc, if the user has set nothing.
 
     As shipped, glibc gives back blocks above 32 MB, and more than 64 MB at the end of the heap; a training step then
-    asks for them anew, page by page. The environment variables MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_ and
-    GLIBC_TUNABLES are left their say.
+    asks for them anew, page by page. The environment variables ``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``
+    and ``GLIBC_TUNABLES`` are left their say.
     """
     told = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"} & os.environ.keys()
     if sys.platform != "linux" or told:
