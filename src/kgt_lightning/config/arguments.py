@@ -55,6 +55,11 @@ def readable(arguments: Sequence[str], *, command: str) -> list[str]:
     return found
 
 
+def key_of(argument: str) -> str:
+    """Key or group of an argument of Hydra, without its marks and package."""
+    return re.split("[=@]", argument.lstrip("+~"), maxsplit=1)[0]
+
+
 def _without_dashes(arguments: Sequence[str], types: Mapping[str, Any]) -> Iterator[str | tuple[str, str]]:
     """The arguments, ``--key value`` as key=value, options of Hydra with their value."""
     left = list(arguments)

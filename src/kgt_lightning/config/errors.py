@@ -2,11 +2,10 @@
 
 import difflib
 import inspect
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,10 +15,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
+from kgt_lightning.config.arguments import key_of
 from kgt_lightning.system.ending import joined
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 _NO_NUMBER = "invalid literal for int() with base 10: "
 """How OmegaConf begins where a text stands behind the name of a list."""
@@ -36,8 +33,8 @@ def is_user_error(error: BaseException) -> bool:
     return lightning is not None and isinstance(error, lightning.MisconfigurationException)
 
 
-def entry(mapping: Mapping[_Key, _Value], key: _Key, *, name: str) -> _Value:
-    """What a mapping of the configuration, of this dotted name, holds under a key.
+def check_entry(mapping: Mapping[Any, Any], key: object, *, name: str) -> None:
+    """See to it that a mapping of the configuration, of this dotted name, holds a key.
 
     Raises:
         ValueError: if it does not hold the key.
@@ -46,7 +43,6 @@ def entry(mapping: Mapping[_Key, _Value], key: _Key, *, name: str) -> _Value:
     if key not in mapping:
         known = ", ".join(map(str, mapping)) or "nothing"
         raise ValueError(f"{name} lacks {key}, it has {known}: give all of it, '{name}={{{key}: ...}}'")
-    return mapping[key]
 
 
 def one_line(error: BaseException) -> str:
@@ -89,9 +85,9 @@ def wrong_argument(error: Exception, *, conf: Path, config_name: str, arguments:
         arguments: as Hydra was given them, each with what was typed.
 
     """
+    keys = list(map(key_of, arguments))
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        given = [re.split("[=@]", each.lstrip("+~"), maxsplit=1)[0] for each in arguments]
-        groups = [key for key in given if error.missing_cfg_file.startswith(f"{key}/")]
+        groups = [key for key in keys if error.missing_cfg_file.startswith(f"{key}/")]
         group = max(groups, key=len, default=error.missing_cfg_file.partition("/")[0])
         # Hydra knows more than what stands in conf/: its own groups, and folders of hydra.searchpath.
         return _no_choice(group, error.missing_cfg_file.removeprefix(f"{group}/"), conf=conf, known=error.options or ())
@@ -102,7 +98,6 @@ def wrong_argument(error: Exception, *, conf: Path, config_name: str, arguments:
             f"{refused} cannot be read: write key=value, and quote brackets and spaces, as in"
             f" 'degradation.sigma=[15,25]', and text with other signs twice, \"{name}='{value}'\""
         )
-    keys = [each.partition("=")[0].lstrip("+~") for each in arguments]
     if isinstance(error, ValueError) and (part := str(error).removeprefix(_NO_NUMBER)) != str(error):
         for key in keys:
             section, found, _ = f"{key}.".partition(f".{part[1:-1]}.")
@@ -134,9 +129,10 @@ def check_choices(arguments: Mapping[str, str], *, conf: Path) -> None:
         ValueError: if a number, null, an empty list or the like is given, or a key is left out.
 
     """
+    parser = OverridesParser.create()
     for argument, typed in arguments.items():
         try:
-            (override,) = OverridesParser.create().parse_overrides([argument])
+            (override,) = parser.parse_overrides([argument])
         except OverrideParseException:  # an option, or what Hydra will say it cannot read
             continue
         group, value = override.key_or_group, override.value()

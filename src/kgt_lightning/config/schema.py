@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origi
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from kgt_lightning.config.arguments import key_of
 from kgt_lightning.config.comments import CONF_DIR
 from kgt_lightning.config.types import COMMANDS, FOREIGN, PATH, Section
 
@@ -63,7 +64,7 @@ def check_types(
     for argument in given:
         if argument.startswith("+") and (key := argument.lstrip("+").partition("=")[0]).isidentifier():
             _check_read(config, key, command=command)
-    changed = [re.split("[=@]", argument.lstrip("+~"), maxsplit=1)[0] for argument in given]
+    changed = list(map(key_of, given))
     for section, node in _sections(config, ""):
         ours = str(node["_target_"]).startswith("kgt_lightning.")
         read = reads is None or any(_inside(section, each) for each in reads)

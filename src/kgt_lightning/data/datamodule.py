@@ -15,7 +15,7 @@ from annotated_types import Interval, MinLen
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kgt_lightning.config.errors import entry
+from kgt_lightning.config.errors import check_entry
 from kgt_lightning.config.types import Count, FilePath, MetricProtocol, NotNegative, Seed, Share, Size
 from kgt_lightning.data.catalogue import read_catalogue
 from kgt_lightning.data.datasets import Patches, Sample, StepSampler, TestSet, WholeImages, batch_of_one, ignore_signals
@@ -96,9 +96,9 @@ class RestorationData(lightning.LightningDataModule):
         if self.channels not in self.degradation.clean_channels:
             known = " or ".join(map(str, self.degradation.clean_channels))
             raise ValueError(f"data.channels={self.channels} must be {known}: {name} takes no other images")
-        entry(self.modulo, self.protocol, name="data.modulo")
+        check_entry(self.modulo, self.protocol, name="data.modulo")
         if self.test is None and self.degraded is None:
-            entry(self.default_test, self.channels, name="data.default_test")
+            check_entry(self.default_test, self.channels, name="data.default_test")
         if self.patch % self.degradation.scale:
             raise ValueError(f"data.patch={self.patch} must be a multiple of scale={self.degradation.scale}")
         if self.validation_size < self.degradation.scale:
