@@ -22,6 +22,7 @@ from kgt_lightning.degradations.bayer import BayerMosaic
 from kgt_lightning.degradations.degradation import Degradation
 from kgt_lightning.degradations.noise import GaussianNoise
 from kgt_lightning.images.files import encoded, format_of, read_header, write_whole
+from kgt_lightning.images.formats import FORMATS
 from kgt_lightning.images.tiling import tile_starts
 from kgt_lightning.models import NAMES, choose_model, model_file, model_info
 from kgt_lightning.restoring import files
@@ -35,7 +36,7 @@ from kgt_lightning.system.hardware import is_out_of_memory, pick_device
 from kgt_lightning.training.module import RestorationModule
 
 SECTIONS = ("degradation", "model", "module")
-JPEG = (".jpg", ".jpeg")
+JPEG = {suffix for suffix, form in FORMATS.items() if form.name == "JPEG"}
 
 log = logging.getLogger(__name__)
 

@@ -54,7 +54,7 @@ def check_answer(result, expected):
         ("model.k=[", "quote brackets"),
         ("model.k=300", r"k=300 must lie in 1\.\.16 \(window=4"),
         ("model.k=abc", "model.k=abc must be a whole number"),
-        ("model.train_k=[8,99]", "k=99 must lie in"),
+        ("model.train_k=[8,99]", "train_k=99 must lie in"),
         ("model.train_k=8", "model.train_k=8 must be a list"),
         ("model.width=65", "width=65 must be a multiple of heads=2: change model.width, or"),
         ("model.window=1024", r"model.window=1024 must be a whole number in 1\.\.256"),

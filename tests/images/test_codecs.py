@@ -1,3 +1,5 @@
+import contextlib
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -115,6 +117,22 @@ def test_memory_that_a_small_picture_lacks_is_the_fault_of_its_parts(tmp_path, m
     monkeypatch.setattr("kgt_lightning.images.codecs._SMALL_BYTES", small)
     with pytest.raises(kind, match=r"far larger than 32 x 32 pixels" if kind is ValueError else "LERC"):
         decode(tmp_path / "a.tif")
+
+
+def test_a_length_inside_a_damaged_file_takes_no_memory(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (12, 10), (10, 20, 30)).save(path)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"IDAT") - 4
+    content[place : place + 4] = (2**30).to_bytes(4, "big")
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(OSError, SyntaxError):
+            decode(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**27
+    finally:
+        tracemalloc.stop()
 
 
 def test_further_frames_are_reported(tmp_path, caplog):

@@ -106,9 +106,11 @@ def test_k_of_a_call_goes_before_that_of_the_model(make_restorer):
     torch.testing.assert_close(restorer(image), at_call)
 
 
-@pytest.mark.parametrize("settings", [{"k": 17}, {"k": 0}, {"train_k": [4, 17]}])
-def test_k_that_does_not_fit_the_window(make_restorer, settings):
-    with pytest.raises(ValueError, match=r"k=(17|0) must lie in 1\.\.16 \(window=4 has 16 nodes\): choose a smaller k"):
+@pytest.mark.parametrize(
+    "settings, wrong", [({"k": 17}, "k=17"), ({"k": 0}, "k=0"), ({"train_k": [4, 17]}, "train_k=17")]
+)
+def test_k_that_does_not_fit_the_window(make_restorer, settings, wrong):
+    with pytest.raises(ValueError, match=rf"^{wrong} must lie in 1\.\.16 \(window=4 .*\): choose a smaller k"):
         make_restorer(**settings)
 
 

@@ -11,6 +11,7 @@ from kgt_lightning.analysis.harmless import measure_harm
 from kgt_lightning.images.color import gray
 from kgt_lightning.metrics import psnr
 from kgt_lightning.models import NAMES, model_file, model_info
+from kgt_lightning.runs.card import as_markdown
 from kgt_lightning.runs.checkpoint import load_checkpoint
 from kgt_lightning.runs.measured import SHOWN, answer, fixed_picture
 
@@ -32,7 +33,7 @@ def test_the_file_is_the_one_of_its_card(name, card):
     assert len(content) == card["bytes"] <= 2_500_000
     assert hashlib.sha256(content).hexdigest() == card["sha256"]
     assert card["name"] == name
-    assert card["sha256"] in model_file(name).with_suffix(".md").read_text()
+    assert model_file(name).with_suffix(".md").read_text() == as_markdown(card)
 
 
 @every_model

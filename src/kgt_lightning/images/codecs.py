@@ -7,6 +7,7 @@ TIFF files, every layout faithfully; OpenCV and kornia-rs misread 16-bit TIFF fi
 import contextlib
 import io
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -42,6 +43,8 @@ _ROWS = 256
 """Of an image that Pillow has decoded, converted at once: the whole would be held three times."""
 _SMALL_BYTES = 2**26
 """Of pixels, for which there is memory: if there is not, what is compressed inside a TIFF tells of another size."""
+_MUCH = 2**20
+"""Bytes that are read at once without a look at how many there are."""
 _PROFILE_TAG = 0x8773
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _GRAY = (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.MINISBLACK)
@@ -153,7 +156,16 @@ def opened(path: Path) -> BinaryIO:
             import pillow_heif
 
             pillow_heif.register_heif_opener()
-    return path.open("rb")
+    return _NoFurther(io.FileIO(path))
+
+
+class _NoFurther(io.BufferedReader):
+    """A file that asks for no more memory than it holds: lengths inside a damaged one may be gigabytes."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MUCH:
+            size = min(size, max(os.fstat(self.fileno()).st_size - self.tell(), 0))
+        return super().read(size)
 
 
 def _check_size(height: int, width: int) -> None:

@@ -74,7 +74,7 @@ class KGT(nn.Module):
         self.window = window
         self.stride = stride
         self.k = self.check_k(k)
-        self.train_k = tuple(self.check_k(each) for each in train_k or [k])
+        self.train_k = tuple(self.check_k(each, name="train_k") for each in train_k or [k])
         self.stem = nn.Sequential(nn.PixelUnshuffle(stride), nn.Conv2d(channels * stride**2, width, 3, padding=1))
         stage = partial(
             Stage,
@@ -94,16 +94,16 @@ class KGT(nn.Module):
         """Sides of the image must be multiples of this."""
         return self.window * self.stride * self.layout.reduction
 
-    def check_k(self, k: int) -> int:
+    def check_k(self, k: int, *, name: str = "k") -> int:
         """K itself.
 
         Raises:
-            ValueError: if it does not lie in 1..window*window.
+            ValueError: if it does not lie in 1..window*window, under the name of the setting.
 
         """
         if not 1 <= k <= self.window**2:
             raise ValueError(
-                f"k={k} must lie in 1..{self.window**2} (window={self.window} has {self.window**2} nodes):"
+                f"{name}={k} must lie in 1..{self.window**2} (window={self.window} has {self.window**2} nodes):"
                 " choose a smaller k or a larger window"
             )
         return k

@@ -97,7 +97,7 @@ def _portable(override: str) -> str:
 
 def as_markdown(card: Mapping[str, Any]) -> str:
     """The card for people."""
-    training = card["training"]
+    training, measures = card["training"], card["measures"]
     lines = [
         f"# {card['name']}: {card['title']}",
         "",
@@ -118,10 +118,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         "",
         *(f"- {protocol}" for protocol in dict.fromkeys(each["protocol"] for each in card["scores"])),
         "",
-        "## Measures",
-        "",
-        *(f"- {name}: {value}" for name, value in card["measures"].items()),
-        "",
+        *(["## Measures", "", *(f"- {name}: {value}" for name, value in measures.items()), ""] if measures else []),
         "## Training",
         "",
         f"`{training['recipe']}`",
