@@ -20,13 +20,13 @@ from kgt_lightning import __version__
 from kgt_lightning.config.command import command
 from kgt_lightning.degradations.bayer import BayerMosaic
 from kgt_lightning.degradations.degradation import Degradation
-from kgt_lightning.degradations.noise import GaussianNoise
 from kgt_lightning.images.files import encoded, format_of, read_header, write_whole
 from kgt_lightning.images.formats import FORMATS
 from kgt_lightning.images.tiling import tile_starts
 from kgt_lightning.models import NAMES, choose_model, model_file, model_info
 from kgt_lightning.restoring import files
 from kgt_lightning.restoring.mixing import Mixing
+from kgt_lightning.restoring.noise import limit_of_compression
 from kgt_lightning.restoring.picture import aligned
 from kgt_lightning.restoring.targets import check_source, is_finished, record, targets
 from kgt_lightning.runs.checkpoint import load_checkpoint
@@ -134,13 +134,10 @@ def tile_bar(what: str) -> Iterator[files.Progress]:
 
 
 def warn_of_compression(compressed: Sequence[Path], degradation: Callable[[], Degradation]) -> None:
-    """Say that compression has changed noise, where a model that was trained on white noise gets JPEG files."""
-    if compressed and isinstance(degradation(), GaussianNoise):
+    """Say what a model leaves in JPEG files, where there are some."""
+    if compressed and (limit := limit_of_compression(degradation())):
         log.warning(
-            "%d of the images are JPEG files, such as %s: this model removes white noise, and little of the noise that"
-            " compression has changed; task=camera knows the noise of photographs, also in JPEG files",
-            len(compressed),
-            compressed[0],
+            "%d of the images are JPEG files, such as %s: %s (task=camera)", len(compressed), compressed[0], limit
         )
 
 

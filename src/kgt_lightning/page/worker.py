@@ -11,6 +11,7 @@ import numpy as np
 from kgt_lightning.page.engine import Engine
 from kgt_lightning.page.photo import Photo, Result
 from kgt_lightning.page.session import Session
+from kgt_lightning.restoring.noise import limit_of_compression
 from kgt_lightning.system.hardware import is_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,9 @@ class Worker:
                     if done.rows is not None:
                         result.put_opacity(done.rows[0], top=done.first_row)
         result.complete = True
-        self._tell(job, "finished", seconds=round(time.perf_counter() - started, 2))
+        compressed = photo.raster.quality is not None
+        limit = limit_of_compression(engine.module.degradation) if compressed else None
+        self._tell(job, "finished", seconds=round(time.perf_counter() - started, 2), limit=limit)
 
     def _tell(self, job: Job, what: str, **facts: object) -> None:
         job.session.tell({"event": what, "picture": job.photo.number, **facts})

@@ -1,9 +1,11 @@
-"""How much noise an image holds, from the image alone."""
+"""How much noise an image holds, from the image alone, and what compression makes of noise."""
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from kgt_lightning.degradations.degradation import Degradation
+from kgt_lightning.degradations.noise import GaussianNoise
 from kgt_lightning.images.color import gray
 
 OF_COLOURS = 0.669
@@ -14,6 +16,15 @@ _MASK = ((1, -2, 1), (-2, 4, -2), (1, -2, 1))
 _LOW = 0.25
 _OF_LOW = 0.945
 """That quantile of the deviation in blocks of pure noise, for noise of 1: measured."""
+
+
+def limit_of_compression(degradation: Degradation) -> str | None:
+    """What a model for the degradation leaves in JPEG files, and which does not; None where there is nothing to say."""
+    if not isinstance(degradation, GaussianNoise):
+        return None
+    return (
+        "this model removes white noise, little of the noise that compression has changed; the model camera knows both"
+    )
 
 
 def noise_level(array: np.ndarray, *, low: float = 0, span: float = 1) -> float:

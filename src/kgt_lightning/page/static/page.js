@@ -49,7 +49,7 @@ server.listen({
   }),
   finished: (event) => told(event, (picture) => {
     picture.finished = true;
-    ended(picture, `restored in ${seconds(event.seconds)}`);
+    ended(picture, `restored in ${seconds(event.seconds)}${event.limit ? `; a JPEG file: ${event.limit}` : ""}`);
     if (picture === shown) viewer.loadRest("texture").catch(() => {});
   }),
   cancelled: (event) => told(event, (picture) => ended(picture, "cancelled")),
