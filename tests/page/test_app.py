@@ -39,7 +39,7 @@ def test_a_picture_is_restored_tile_by_tile_and_kept(visitor, photo_file, module
     assert torch.equal(read_image(tmp_path / "untouched.png").pixels, read_image(photo_file).pixels)
 
 
-@pytest.mark.parametrize(("suffix", "said"), [("png", None), ("jpg", "this model removes white noise, and little of")])
+@pytest.mark.parametrize(("suffix", "said"), [("png", None), ("jpg", "this model removes white noise, little of")])
 def test_what_a_model_leaves_in_jpeg_files_is_said(visitor, photo_file, tmp_path, suffix, said):
     Image.open(photo_file).convert("RGB").save(tmp_path / f"cat.{suffix}")
     number = visitor.add(tmp_path / f"cat.{suffix}")["number"]

@@ -23,7 +23,7 @@ def limit_of_compression(degradation: Degradation) -> str | None:
     if not isinstance(degradation, GaussianNoise):
         return None
     return (
-        "this model removes white noise, little of the noise that compression has changed; the model camera knows both"
+        "this model removes white noise, little of what compression has made of it; the model camera knows both"
     )
 
 
