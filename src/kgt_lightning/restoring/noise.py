@@ -22,9 +22,7 @@ def limit_of_compression(degradation: Degradation) -> str | None:
     """What a model for the degradation leaves in JPEG files, and which does not; None where there is nothing to say."""
     if not isinstance(degradation, GaussianNoise):
         return None
-    return (
-        "this model removes white noise, little of what compression has made of it; the model camera knows both"
-    )
+    return "this model removes white noise, little of what compression has made of it; the model camera knows both"
 
 
 def noise_level(array: np.ndarray, *, low: float = 0, span: float = 1) -> float:
