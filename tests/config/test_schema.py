@@ -69,6 +69,7 @@ def test_values_that_fit_pass(values):
         ({"choices": {"a": {"x": True}}}, "whole.choices.a.x is no setting: .*choices.a must be a whole number"),
         ({"choices": {"c": {}}}, "whole.choices.c is no setting: a key of whole.choices must be one of a, b"),
         ({"part": 3}, "whole.part=3 must be a section with a _target_ or null"),
+        ({"part": {"number": 2}}, "whole.part={'number': 2} must be a section with a _target_ or null"),
         ({"count": "???"}, "whole.count is not given: add whole.count=<value>"),
         ({"cuont": 3}, "whole.cuont is no setting of Whole: it has count, rate"),
         (

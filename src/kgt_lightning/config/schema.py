@@ -235,7 +235,8 @@ def _fits(value: Any, hint: Any) -> bool:
         keys, values = arguments
         return isinstance(value, dict) and all(_fits(key, keys) and _fits(value[key], values) for key in value)
     # Of a class, an instance is made from a section of its own.
-    return not inspect.isclass(hint) or isinstance(value, dict) or hint.__module__ == "typing"
+    section = isinstance(value, dict) and "_target_" in value
+    return section or not inspect.isclass(hint) or hint.__module__ == "typing"
 
 
 def in_words(hint: Any) -> str:
