@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
 from kgt_lightning import __version__
+from kgt_lightning.config.arguments import as_given
 from kgt_lightning.config.command import command
 from kgt_lightning.data.datamodule import RestorationData
 from kgt_lightning.data.datasets import Sample
@@ -97,7 +98,7 @@ def main(config: DictConfig) -> None:
     # For the record: what was trained with, as changed for the test.
     tested = checkpoint.config.copy()
     tested.update({"checkpoint": str(checkpoint.path), "run_dir": str(folder), "run": folder.name, "resume": False})
-    run = Run(tested, folder, overrides=list(HydraConfig.get().overrides.task))
+    run = Run(tested, folder, overrides=as_given(HydraConfig.get().overrides.task))
     if (given := run.another) is not None:
         given = given or "without settings"
         raise ValueError(f"{folder} holds another run ({given}): name a folder of its own with hydra.run.dir=<folder>")

@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
+from kgt_lightning.config.arguments import as_given
 from kgt_lightning.config.command import command, leave_out_needless_warnings
 from kgt_lightning.config.extras import missing
 from kgt_lightning.config.keys import lies_in
@@ -131,7 +132,7 @@ def tell_best(trainer: lightning.Trainer) -> str:
 def main(config: DictConfig) -> float | None:
     """Command-line entry."""
     hydra = HydraConfig.get()
-    run = Run(config, Path(config.run_dir), overrides=list(hydra.overrides.task))
+    run = Run(config, Path(config.run_dir), overrides=as_given(hydra.overrides.task))
     if hydra.mode is RunMode.MULTIRUN and not run.should_run():
         return read_score(run.folder)
     if run_in_ranks(config, run):

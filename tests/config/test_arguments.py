@@ -2,8 +2,9 @@
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
-from kgt_lightning.config.arguments import readable
+from kgt_lightning.config.arguments import as_given, readable
 from kgt_lightning.config.command import CONF_DIR
 
 NAMES = [
@@ -98,3 +99,8 @@ def test_hydras_options_stay():
 def test_what_cannot_be_meant_is_said(arguments, message):
     with pytest.raises(ValueError, match=message):
         readable(arguments, command="restore")
+
+
+def test_references_in_arguments_are_kept_as_they_were_given():
+    hydra = OmegaConf.create({"overrides": {"task": ["model.k=${model.window}", "seed=${nope}"]}})
+    assert as_given(hydra.overrides.task) == ["model.k=${model.window}", "seed=${nope}"]

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
+from omegaconf import OmegaConf
+
 from kgt_lightning.config.types import COMMANDS, PATHS
 
 _SWITCHES = ("-h", "--help", "--hydra-help", "--version", "-m", "--multirun", "-r", "--run", "--resolve")
@@ -58,6 +60,11 @@ def readable(arguments: Sequence[str], *, command: str) -> list[str]:
 def key_of(argument: str) -> str:
     """Key or group of an argument of Hydra, without its marks and package."""
     return re.split("[=@]", argument.lstrip("+~"), maxsplit=1)[0]
+
+
+def as_given(arguments: Sequence[str]) -> list[str]:
+    """Arguments that Hydra keeps: read one by one, what they refer to would take the place of the reference."""
+    return OmegaConf.to_container(arguments, resolve=False)  # type: ignore[return-value]
 
 
 def _without_dashes(arguments: Sequence[str], types: Mapping[str, Any]) -> Iterator[str | tuple[str, str]]:

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from kgt_lightning.config.arguments import readable
+from kgt_lightning.config.arguments import as_given, readable
 from kgt_lightning.config.comments import CONF_DIR as CONF_DIR
 from kgt_lightning.config.errors import check_choices, is_user_error, one_line, wrong_argument
 from kgt_lightning.config.help import command_help, summary
@@ -128,7 +128,7 @@ def command(
             # Processes that the job starts are to behave like this one.
             with _full_error("1" if FULL_ERROR else None):
                 try:
-                    given = HydraConfig.get().overrides.task
+                    given = as_given(HydraConfig.get().overrides.task)
                     check_types(config, command=config_name, reads=reads, given=given)
                     return main(config)
                 except Exception as error:

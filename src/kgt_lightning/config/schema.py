@@ -64,6 +64,8 @@ def check_types(
     for argument in given:
         if argument.startswith("+") and (key := argument.lstrip("+").partition("=")[0]).isidentifier():
             _check_read(config, key, command=command)
+        if "${" in argument:  # what refers to nothing is an error that has the key
+            OmegaConf.select(config, key_of(argument))
     changed = list(map(key_of, given))
     for section, node in _sections(config, ""):
         ours = str(node["_target_"]).startswith("kgt_lightning.")
@@ -87,7 +89,7 @@ def check_types(
             if OmegaConf.is_missing(node, key) and (name in changed or not node.get("_partial_")):
                 raise ValueError(f"{name} is not given: add {name}=<value>")
             if key in hints:
-                _check(node, key, hints[key], name=name)
+                _check(node, key, hints[key], name=name, given=name in changed)
         if ours and not {"_partial_", "_args_"} & node.keys():
             needed = (key for key, each in parameters.items() if each.default is each.empty and each.kind not in _REST)
             if lacking := next((key for key in needed if key not in node), None):
@@ -109,9 +111,9 @@ def _inside(name: str, section: str) -> bool:
     return f"{name}.".startswith(f"{section}.")
 
 
-def _check(node: DictConfig, key: str, hint: Any, *, name: str) -> None:
-    # What is interpolated is checked, and named, where it is written.
-    if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+def _check(node: DictConfig, key: str, hint: Any, *, name: str, given: bool = False) -> None:
+    # What a file interpolates is checked, and named, where it is written.
+    if OmegaConf.is_missing(node, key) or (OmegaConf.is_interpolation(node, key) and not given):
         return
     value = node[key]
     plain = OmegaConf.to_container(value, resolve=hint != Section) if OmegaConf.is_config(value) else value

@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
+from kgt_lightning.config.arguments import as_given
 from kgt_lightning.config.extras import require
 from kgt_lightning.config.keys import NOT_NAMING, lies_in
 from kgt_lightning.runs.curves import LOG, read_log, write_csv_files
@@ -103,7 +104,7 @@ def weights_and_biases(
     # What Lightning's own argument sets in the environment, wandb no longer reads after the login.
     given: dict[str, Any] = {"mode": "offline"} if offline else {}
     before = sorted(Path(folder, "wandb").glob("*run-*-*"), key=lambda run: run.stat().st_mtime)
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    overrides = as_given(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     return WandbLogger(
         project=project,
         name=name or readable_name(folder, overrides),

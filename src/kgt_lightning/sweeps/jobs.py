@@ -10,6 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from kgt_lightning.config.arguments import as_given
 from kgt_lightning.config.errors import one_line
 from kgt_lightning.config.schema import check_types
 from kgt_lightning.runs.run import FAILED, FINISHED, Run, config_key, is_finished, read_score, read_state
@@ -78,7 +79,7 @@ def find_jobs(configs: Sequence[DictConfig], *, folder: Path, swept: Sequence[Se
     for config, chosen in zip((config.copy() for config in configs), swept, strict=True):
         OmegaConf.set_struct(config, False)
         hydra = config.pop("hydra")
-        overrides = list(hydra.overrides.task)
+        overrides = as_given(hydra.overrides.task)
         key = config_key(config)
         # Jobs of the same key differ in what does not shape the result, such as the number of devices.
         same = [place for place, state in states.items() if state["key"] == key]

@@ -11,6 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from kgt_lightning.config.arguments import as_given
 from kgt_lightning.config.errors import is_user_error, one_line
 from kgt_lightning.config.keys import NOT_NAMING, lies_in
 from kgt_lightning.config.schema import check_types
@@ -123,7 +124,7 @@ class RecordedLauncher(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         configs = composed(self.hydra_context, self.config, job_overrides, first=initial_job_idx)
-        given = OverridesParser.create().parse_overrides(list(self.config.hydra.overrides.task))
+        given = OverridesParser.create().parse_overrides(as_given(self.config.hydra.overrides.task))
         # Of several arguments for the same key the last counts.
         last = {override.get_key_element(): override for override in given}
         fixed = {key for key, override in last.items() if not override.is_sweep_override()}

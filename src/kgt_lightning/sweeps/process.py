@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kgt_lightning.config.arguments import as_given
 from kgt_lightning.system.files import write_atomic
 
 
@@ -36,7 +37,7 @@ def write_job(
         "run": {"dir": str(run_dir)},
         "output_subdir": output_subdir,
         "job": {"name": command, "env_set": hydra.job.env_set},
-        "overrides": {"task": list(hydra.overrides.task)},
+        "overrides": {"task": as_given(hydra.overrides.task)},
         # Which files the configuration was composed of can no longer be seen in it.
         "runtime": {"choices": OmegaConf.to_container(hydra.runtime.choices)},
         "job_logging": OmegaConf.to_container(hydra.job_logging, resolve=False),
