@@ -43,6 +43,7 @@ def refused(config, command, key, value, words):
         ("model.layout.depths", [0], r"each a whole number in 1\.\.65536"),
         ("model.layout.heads", 0, r"in 1\.\.65536"),
         ("model.ffn_ratio", 0, "above 0"),
+        ("model.ffn_ratio", 1e20, "of at most 256"),
         ("model.train_k", [], "of at least 1"),
         ("model.width", 0, r"in 1\.\.65536"),
         ("data.train", [], "of at least 1, each text"),

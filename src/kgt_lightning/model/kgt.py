@@ -8,7 +8,7 @@ import torch
 from annotated_types import MinLen
 from torch import Tensor, nn
 
-from kgt_lightning.config.types import Count, Positive, Size, WindowSide
+from kgt_lightning.config.types import Count, Ratio, Size, WindowSide
 from kgt_lightning.model.backbone import Backbone
 from kgt_lightning.model.conv_ushape import ConvUShape
 from kgt_lightning.model.layouts import Columnar, UShape
@@ -59,7 +59,7 @@ class KGT(nn.Module):
         k: Count,
         train_k: Annotated[Sequence[Count], MinLen(1)] | None,
         stride: Size,
-        ffn_ratio: Positive,
+        ffn_ratio: Ratio,
         share_graph: bool,
         shift: bool,
         mixer: MixerFactory | None,
