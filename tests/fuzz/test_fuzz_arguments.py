@@ -51,7 +51,7 @@ NEEDED = ("checkpoint", "input", "output")
 
 def names(key, value):
     """What an error may name: the key, its last part with a value, or a value by which it is known."""
-    return [key, f"{key.rpartition('.')[2]}=", *([value] if len(value) > 2 else [])]
+    return [key, key.replace("/", "."), f"{key.rpartition('.')[2]}=", *([value] if len(value) > 2 else [])]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,33 @@
+import pytest
 import torch
 from torch.nn import functional as F
 
-from kgt_lightning.training.restoration import self_ensemble
+from kgt_lightning.degradations.noise import GaussianNoise
+from kgt_lightning.model import ResidualHead
+from kgt_lightning.training.restoration import Restoration, self_ensemble
+
+
+class Plain(torch.nn.Conv2d):
+    """A backbone that does nothing but what its place needs."""
+
+    channels, width, stride, multiple = 3, 3, 1, 1
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"backbone": torch.nn.Identity()}, "Identity has no channels and no width.*which a backbone needs"),
+        ({"degradation": torch.nn.Identity()}, "degradation=Identity is no degradation"),
+        ({"head": torch.nn.Identity}, "Identity is no module with an attribute scale, which a head needs"),
+        ({"head": dict}, "dict is no module with an attribute scale"),
+    ],
+)
+def test_classes_that_lack_what_their_place_needs(part, message):
+    noise = GaussianNoise(sigma=25, test_sigma=25, protocol="swinir")
+    parts = {"backbone": Plain(3, 3, 1), "degradation": noise, "head": ResidualHead}
+    Restoration(**parts, self_ensemble=False)
+    with pytest.raises(ValueError, match=message):
+        Restoration(**{**parts, **part}, self_ensemble=False)
 
 
 def test_the_mean_of_the_eight_positions_knows_no_direction(photo):

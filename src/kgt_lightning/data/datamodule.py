@@ -22,7 +22,7 @@ from kgt_lightning.data.datasets import Patches, Sample, StepSampler, TestSet, W
 from kgt_lightning.data.image_sets import ImageEntry, ImageSet, folder_set, image_set, version
 from kgt_lightning.data.named_sets import bundled_instead, held_out, named_sets, without
 from kgt_lightning.data.pairs import named_pairs
-from kgt_lightning.degradations.degradation import Degradation
+from kgt_lightning.degradations.degradation import Degradation, check_degradation
 from kgt_lightning.images.color import gray, luma
 from kgt_lightning.images.files import read_shape
 from kgt_lightning.images.formats import list_images
@@ -90,12 +90,11 @@ class RestorationData(lightning.LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        name = type(self.degradation).__name__
-        if not isinstance(self.degradation, Degradation):
-            raise ValueError(f"degradation={name} is no degradation: inherit from {Degradation.__module__}.Degradation")
+        check_degradation(self.degradation)
         if self.channels not in self.degradation.clean_channels:
             known = " or ".join(map(str, self.degradation.clean_channels))
-            raise ValueError(f"data.channels={self.channels} must be {known}: {name} takes no other images")
+            kind = type(self.degradation).__name__
+            raise ValueError(f"data.channels={self.channels} must be {known}: {kind} takes no other images")
         check_entry(self.modulo, self.protocol, name="data.modulo")
         if self.test is None and self.degraded is None:
             check_entry(self.default_test, self.channels, name="data.default_test")

@@ -72,6 +72,13 @@ class Degradation(Protocol):
         return degraded
 
 
+def check_degradation(degradation: object) -> None:
+    """Raise a ValueError for a class that is no degradation."""
+    if not isinstance(degradation, Degradation):
+        name = type(degradation).__name__
+        raise ValueError(f"degradation={name} is no degradation: inherit from {Degradation.__module__}.Degradation")
+
+
 def seeded_by_name(degrade: Callable[[Tensor, np.random.Generator], Tensor]) -> Callable[[Tensor, str], Tensor]:
     """Test setting that draws all chance from the listed name of the image; picklable."""
     return partial(_seeded_by_name, degrade=degrade)

@@ -17,6 +17,15 @@ class HeadFactory(Protocol):
         ...
 
 
+def check_head(head: object) -> None:
+    """Raise a ValueError for what is no head."""
+    if not isinstance(head, nn.Module) or not hasattr(head, "scale"):
+        raise ValueError(
+            f"module.head._target_: {type(head).__qualname__} is no module with an attribute scale, which a head needs:"
+            " see kgt_lightning.model.HeadFactory"
+        )
+
+
 class ResidualHead(nn.Module):
     """restored = degraded + conv(features): for tasks whose output has the size of the input."""
 

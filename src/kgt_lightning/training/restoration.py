@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kgt_lightning.degradations.degradation import Degradation
+from kgt_lightning.degradations.degradation import Degradation, check_degradation
 from kgt_lightning.model import Backbone, HeadFactory, Restorer
 from kgt_lightning.model.backbone import check_backbone
+from kgt_lightning.model.heads import check_head
 
 
 class Restoration(nn.Module):
@@ -22,15 +23,17 @@ class Restoration(nn.Module):
             eight times the time (arXiv 1707.02921, section 3.4).
 
     Raises:
-        ValueError: if the backbone is none.
+        ValueError: if backbone, degradation or head are none.
 
     """
 
     def __init__(self, *, backbone: Backbone, degradation: Degradation, head: HeadFactory, self_ensemble: bool) -> None:
         super().__init__()
         check_backbone(backbone)
+        check_degradation(degradation)
         self.degradation = degradation
         made = head(width=backbone.width, stride=backbone.stride, channels=backbone.channels, scale=degradation.scale)
+        check_head(made)
         self.network = Restorer(backbone=backbone, head=made)
         self.self_ensemble = self_ensemble
 
