@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from kgt_lightning.config.errors import one_line
 from kgt_lightning.config.schema import check_types
@@ -68,7 +69,11 @@ class Checkpoint:
                     raise ValueError(
                         f"{section}.{key} of checkpoint={self.path} is what {whole} says: change {whole}.<key>"
                     )
-                OmegaConf.update(self.config, f"{section}.{key}", value)
+                try:
+                    OmegaConf.update(self.config, f"{section}.{key}", value)
+                except OmegaConfBaseException as error:  # a mapping for a list in it
+                    now = f"checkpoint={self.path}, {section}.{key}={self.config[section][key]}"
+                    raise ValueError(f"{section}.{key}={value} is of another kind than in {now}") from error
         self.config.module.backbone = self.config.model
         self.config.module.degradation = self.config.data.degradation = self.config.degradation
         with self._named():
