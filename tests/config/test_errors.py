@@ -135,7 +135,7 @@ def test_a_set_that_is_missing_is_found_before_training(run_command, tiny_argume
         (["checkpoint=/etc/passwd"], "checkpoint=/etc/passwd cannot be read, it is damaged or no checkpoint"),
         (["checkpoint={trained}", "data.test=[Set12"], r"error: data.test=\[Set12 cannot be read: write key=value"),
         (["checkpoint={trained}", "data.foo=3"], "data.foo is no setting of checkpoint=.*it has .*test_gray"),
-        (["checkpoint={trained}", "model.layout.depths={}"], "model.layout={'depths': .*is of another kind than in"),
+        (["checkpoint={trained}", "model.layout.depths={{}}"], "model.layout={'depths': .*is of another kind than in"),
         (["checkpoint={trained}", "degradation.foo=3"], "degradation.foo is no setting of checkpoint=.*it has .*sigma"),
         (["checkpoint={trained}", "model.foo=3"], "model.foo is no setting"),
         (["checkpoint={trained}", "model._target_=os.system"], "model._target_ is no setting"),
