@@ -1,10 +1,12 @@
 """The site builds without a warning, its links lead somewhere, and it needs no network."""
 
+import ast
 import json
 import runpy
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,6 +47,15 @@ def test_links_that_lead_nowhere_are_named(tmp_path):
 def test_a_page_that_shows_where_it_was_made_is_named(tmp_path):
     (tmp_path / "a.html").write_text(f"<pre>{PACKAGES}/library.py:21: this is deprecated</pre>")
     assert problems(tmp_path) == [f"a.html: shows {PACKAGES}, a folder of this machine"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_what_the_gallery_imports_of_the_package_is_there(script):
+    """make docs runs the scripts whole, which takes minutes."""
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("kgt_lightning"):
+            module = import_module(str(node.module))
+            assert [each.name for each in node.names if not hasattr(module, each.name)] == []
 
 
 @needs_sphinx

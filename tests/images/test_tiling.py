@@ -5,16 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from kgt_lightning.images.tiling import tile_starts, tiles
+from kgt_lightning.images.tiling import restore_tiled, tile_starts
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data/reference/padding/padding.json").read_text())
-
-
-@torch.no_grad()
-def restore_tiled(forward, image, **settings):
-    """The rows of all tiles, put together."""
-    done = tiles(forward, image, **settings)
-    return torch.cat([each.rows.clone() for each in done if each.rows is not None], dim=2)
 
 
 def identity(image):

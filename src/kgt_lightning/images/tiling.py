@@ -45,6 +45,30 @@ class TileDone(NamedTuple):
     tile."""
 
 
+@torch.no_grad()
+def restore_tiled(
+    forward: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    tile: int,
+    overlap: int,
+    scale: int = 1,
+    blend: Blend = "smooth",
+) -> Tensor:
+    """Restored image [B, C, H * scale, W * scale] from what `forward` makes of overlapping tiles of [B, C, H, W].
+
+    As `tiles`, whose rows it puts together.
+    """
+    restored = torch.empty(0)
+    for done in tiles(forward, image, tile=tile, overlap=overlap, scale=scale, blend=blend):
+        if done.rows is not None:
+            if restored.numel() == 0:
+                size = (*done.rows.shape[:2], image.shape[-2] * scale, image.shape[-1] * scale)
+                restored = done.rows.new_empty(size)
+            restored[..., done.first_row : done.first_row + done.rows.shape[-2], :] = done.rows
+    return restored
+
+
 def tiles(
     forward: Callable[[Tensor], Tensor],
     image: Tensor,
