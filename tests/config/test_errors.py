@@ -56,6 +56,10 @@ def check_answer(result, expected):
         ("model.k=abc", "model.k=abc must be a whole number"),
         ("model.train_k=[8,99]", "train_k=99 must lie in"),
         ("model.train_k=8", "model.train_k=8 must be a list"),
+        (
+            "model.layout._partial_=false",
+            "model.layout is made later, with stage, width, shift: add model.layout._partial_=true",
+        ),
         ("model.width=65", "width=65 must be a multiple of heads=2: change model.width, or"),
         ("model.window=1024", r"model.window=1024 must be a whole number in 1\.\.256"),
         ("model.attention=flash", "impl='flash' is not available.*choose auto or one of"),

@@ -90,10 +90,9 @@ def check_types(
                 raise ValueError(f"{name} is not given: add {name}=<value>")
             if key in hints:
                 _check(node, key, hints[key], name=name, given=name in changed)
-        if ours and not {"_partial_", "_args_"} & node.keys():
-            needed = (key for key, each in parameters.items() if each.default is each.empty and each.kind not in _REST)
-            if lacking := next((key for key in needed if key not in node), None):
-                raise ValueError(f"{section}.{lacking} is not given: add +{section}.{lacking}=<value>")
+        whole = ours and not {"_partial_", "_args_"} & node.keys()
+        if whole and (lacking := next((key for key in _needed(target) if key not in node), None)):
+            raise ValueError(f"{section}.{lacking} is not given: add +{section}.{lacking}=<value>")
 
 
 def _check_read(config: DictConfig, key: str, *, command: str) -> None:
@@ -119,8 +118,14 @@ def _check(node: DictConfig, key: str, hint: Any, *, name: str, given: bool = Fa
     plain = OmegaConf.to_container(value, resolve=hint != Section) if OmegaConf.is_config(value) else value
     if not _fits(plain, hint):
         raise ValueError(_misfit(plain, hint, name=name))
-    if isinstance(plain, dict) and (taken := sorted(_given_later(hint).intersection(plain))):
+    if not isinstance(plain, dict) or not (later := _given_later(hint)):
+        return
+    if taken := sorted(later.intersection(plain)):
         raise ValueError(f"{name}.{taken[0]} follows from other settings and is no setting: leave it out")
+    if plain.get("_partial_") or "_target_" not in plain:
+        return
+    if awaited := [key for key in _needed(_target(plain["_target_"], name)) if key in later]:
+        raise ValueError(f"{name} is made later, with {', '.join(awaited)}: add {name}._partial_=true")
 
 
 def _misfit(value: Any, hint: Any, *, name: str) -> str:
@@ -147,6 +152,13 @@ def _given_later(hint: Any) -> set[str]:
     hints = get_args(hint) or (hint,)
     factories = [each for each in hints if Protocol in getattr(each, "__mro__", ()) and "__call__" in vars(each)]
     return {name for each in factories for name in inspect.signature(each.__call__).parameters} - {"self"}
+
+
+def _needed(target: Any) -> Iterator[str]:
+    """Parameters without a default."""
+    for key, each in inspect.signature(target).parameters.items():
+        if each.default is each.empty and each.kind not in _REST:
+            yield key
 
 
 def _target(name: str, section: str) -> Any:
