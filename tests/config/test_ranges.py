@@ -38,6 +38,7 @@ def refused(config, command, key, value, words):
         ("run_dir", "", "path"),
         ("trainer.precision", "16-true", "bf16-mixed, 16-mixed"),
         ("trainer.max_epochs", 0, "null"),
+        ("callbacks.checkpoint.mode", "most", "one of min, max"),
         ("trainer.max_steps", -1, "of at least 1"),
         ("model.layout.depths", [], "of at least 1"),
         ("model.layout.depths", [0], r"each a whole number in 1\.\.65536"),

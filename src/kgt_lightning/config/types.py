@@ -44,6 +44,7 @@ FOREIGN: dict[str, dict[str, Any]] = {
         "num_sanity_val_steps": Whole,
         "fast_dev_run": Literal[False],
     },
+    "lightning.pytorch.callbacks.ModelCheckpoint": {"mode": Literal["min", "max"]},
     "torch.optim.AdamW": {"weight_decay": NotNegative, "betas": Annotated[Sequence[Share], Len(2, 2)], "eps": Positive},
     "torch.optim.Muon": {"weight_decay": NotNegative},
     "torch.nn.SmoothL1Loss": {"beta": NotNegative},
