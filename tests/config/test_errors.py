@@ -44,6 +44,7 @@ def check_answer(result, expected):
         ("logger=[]", r"logger=\[\] does not exist: choose one of csv"),
         ("hydra/job_logging=0", "hydra/job_logging=0 does not exist: choose one of"),
         ("experiment={a:1}", r"experiment=\{a:1\} does not exist: choose one of demo"),
+        ("callbacks.pruning=20", "callbacks.pruning=20 must be a section or null"),
         ("callbacks={a:1}", "callbacks.a is no setting: callbacks has .*checkpoint"),
         ("optim=[1,2]", r"optim=\[1,2\] does not exist: choose one of .*cosine"),
         ("task={a:1}", r"task=\{a:1\} does not exist: choose one of .*denoise"),

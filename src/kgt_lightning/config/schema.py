@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kgt_lightning.config.arguments import key_of
 from kgt_lightning.config.comments import CONF_DIR
-from kgt_lightning.config.types import COMMANDS, FOREIGN, PATH, Section
+from kgt_lightning.config.types import COMMANDS, FOREIGN, PATH, Section, Sections
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "null"}
 _SIMPLE = {bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null"}
@@ -115,7 +115,8 @@ def _check(node: DictConfig, key: str, hint: Any, *, name: str, given: bool = Fa
     if OmegaConf.is_missing(node, key) or (OmegaConf.is_interpolation(node, key) and not given):
         return
     value = node[key]
-    plain = OmegaConf.to_container(value, resolve=hint != Section) if OmegaConf.is_config(value) else value
+    resolve = hint not in (Section, Sections)
+    plain = OmegaConf.to_container(value, resolve=resolve) if OmegaConf.is_config(value) else value
     if not _fits(plain, hint):
         raise ValueError(_misfit(plain, hint, name=name))
     if not isinstance(plain, dict) or not (later := _given_later(hint)):

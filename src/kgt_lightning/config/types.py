@@ -23,6 +23,7 @@ PATH = "path"
 FilePath = Annotated[str, MinLen(1), PATH]
 """As people have them: what is typed for such a key is taken as it is."""
 Section = dict[str, Any]
+Sections = dict[str, Section | None]
 Points = Annotated[Sequence[Annotated[Sequence[Share], Len(2, 2)]], MinLen(1)]
 """Places in an image, down and across."""
 Sizes = Annotated[Sequence[Size], MinLen(1)]
@@ -65,7 +66,9 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "retry": bool,
         "matmul_precision": Literal["highest", "high", "medium"],
         "protocol": MetricProtocol,
+        "callbacks": Sections,
         "callbacks.checkpoint": Section,
+        "logger": Sections,
     },
     "evaluate": {
         **_MODEL,
