@@ -63,7 +63,7 @@ def key_of(argument: str) -> str:
 
 
 def as_given(arguments: Sequence[str]) -> list[str]:
-    """Arguments that Hydra keeps: read one by one, what they refer to would take the place of the reference."""
+    """Arguments as they were typed: read from Hydra's own list, references in them would be resolved."""
     return OmegaConf.to_container(arguments, resolve=False)  # type: ignore[return-value]
 
 

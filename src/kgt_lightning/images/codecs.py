@@ -156,10 +156,10 @@ def opened(path: Path) -> BinaryIO:
             import pillow_heif
 
             pillow_heif.register_heif_opener()
-    return _NoFurther(io.FileIO(path))
+    return _BoundedReader(io.FileIO(path))
 
 
-class _NoFurther(io.BufferedReader):
+class _BoundedReader(io.BufferedReader):
     """A file that asks for no more memory than it holds: lengths inside a damaged one may be gigabytes."""
 
     def read(self, size: int | None = -1, /) -> bytes:
