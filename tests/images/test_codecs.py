@@ -119,6 +119,18 @@ def test_memory_that_a_small_picture_lacks_is_the_fault_of_its_parts(tmp_path, m
         decode(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize(("height", "width"), [(0, 2**31), (0, 8), (8, 0)])
+def test_a_header_of_no_pixels_is_no_image(tmp_path, height, width):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((8, 8, 3), np.uint16), photometric="rgb")
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for tag, value in ((256, width), (257, height)):
+            tiff.pages.first.tags[tag].overwrite(value, dtype="I")
+    for read in (header, decode):
+        with pytest.raises(ValueError, match=f"{width} x {height} pixels are no image"):
+            read(path)
+
+
 def test_a_length_inside_a_damaged_file_takes_no_memory(tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGB", (12, 10), (10, 20, 30)).save(path)

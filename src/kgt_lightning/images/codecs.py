@@ -103,7 +103,6 @@ def header(path: Path) -> Header:
                 page = tiff.pages.first
                 channels = 1 if page.photometric in _GRAY or page.samplesperpixel < 3 else 3
                 height, width = page.imagelength, page.imagewidth
-                _check_size(height, width)
                 orientation = page.tags.valueof(ORIENTATION, default=1)
                 bits = 32 if page.dtype in _FLOATS else 16 if page.bitspersample > 8 else 8
                 alpha = bool(set(page.extrasamples) & {1, 2})
@@ -115,6 +114,7 @@ def header(path: Path) -> Header:
                 orientation = early_exif(image).get(ORIENTATION, 1)
                 bits = 16 if image.format == "PNG" and start[24] == 16 else 8
                 alpha = image.has_transparency_data
+    _check_size(height, width)
     # From 5 on they lie on their side.
     height, width = (height, width) if orientation < 5 else (width, height)
     return Header(channels, height, width, bits, alpha)
@@ -169,6 +169,8 @@ class _BoundedReader(io.BufferedReader):
 
 
 def _check_size(height: int, width: int) -> None:
+    if min(width, height) < 1:
+        raise ValueError(f"{width} x {height} pixels are no image")
     if width * height > _MAX_MEGAPIXELS * 10**6:
         raise ValueError(f"{width} x {height} pixels, at most {_MAX_MEGAPIXELS} megapixels are read")
 
