@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from kgt_lightning import evaluate, export, publish, restore, train
@@ -159,6 +160,8 @@ def start(name: str, arguments: Sequence[str], folder: Path, *, moment: int = 0,
 
     def work() -> None:
         os.chdir(folder)
+        # After a fork PyTorch makes its threads anew at the next call, and fails where two threads call at once.
+        torch.set_num_threads(torch.get_num_threads())
         output = os.open(os.devnull if size else f"{name}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for stream in (1, 2):
             os.dup2(output, stream)
