@@ -51,11 +51,11 @@ plt.show()
 # %%
 # Large photographs go through in tiles, so that memory does not grow with them: the sides of tiles are multiples
 # of what the model pads to.
-from kgt_lightning.images.tiling import restore_tiled
+from kgt_lightning.images.tiling import assembled, tiles
 
 large = noisy[1:2].repeat(1, 1, 2, 2)
 with torch.no_grad():
     whole = model(large)
-    tiled = restore_tiled(model, large, tile=model.info.tile, overlap=model.info.multiple, scale=model.info.scale)
+    tiled = assembled(tiles(model, large, tile=model.info.tile, overlap=model.info.multiple, scale=model.info.scale))
 difference = 255 * (whole - tiled).abs()
 print(f"tiles against the whole: mean {difference.mean():.3f}, largest {difference.max():.1f} of 255")

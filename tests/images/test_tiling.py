@@ -5,9 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from kgt_lightning.images.tiling import restore_tiled, tile_starts
+from kgt_lightning.images.tiling import assembled, tile_starts, tiles
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data/reference/padding/padding.json").read_text())
+
+
+@torch.no_grad()
+def restore_tiled(forward, image, **settings):
+    return assembled(tiles(forward, image, **settings))
 
 
 def identity(image):

@@ -1,7 +1,7 @@
 """Restoring large images tile by tile."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -45,28 +45,9 @@ class TileDone(NamedTuple):
     tile."""
 
 
-@torch.no_grad()
-def restore_tiled(
-    forward: Callable[[Tensor], Tensor],
-    image: Tensor,
-    *,
-    tile: int,
-    overlap: int,
-    scale: int = 1,
-    blend: Blend = "smooth",
-) -> Tensor:
-    """Restored image [B, C, H * scale, W * scale] from what `forward` makes of overlapping tiles of [B, C, H, W].
-
-    As `tiles`, whose rows it puts together.
-    """
-    restored = torch.empty(0)
-    for done in tiles(forward, image, tile=tile, overlap=overlap, scale=scale, blend=blend):
-        if done.rows is not None:
-            if restored.numel() == 0:
-                size = (*done.rows.shape[:2], image.shape[-2] * scale, image.shape[-1] * scale)
-                restored = done.rows.new_empty(size)
-            restored[..., done.first_row : done.first_row + done.rows.shape[-2], :] = done.rows
-    return restored
+def assembled(done: Iterable[TileDone]) -> Tensor:
+    """Restored image [B, C, H * scale, W * scale] from the rows of all its tiles, as `tiles` gives them."""
+    return torch.cat([each.rows.clone() for each in done if each.rows is not None], -2)
 
 
 def tiles(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kgt_lightning.images.color import gray
-from kgt_lightning.images.tiling import TileDone, tiles
+from kgt_lightning.images.tiling import TileDone, assembled, tiles
 from kgt_lightning.model.padding import pad_to_multiple
 from kgt_lightning.restoring.mixing import AS_RESTORED, Mixing
 from kgt_lightning.training.module import RestorationModule
@@ -58,12 +58,7 @@ def restore(
     module: RestorationModule, image: Tensor, *, tile: int, overlap: int, mixing: Mixing = AS_RESTORED
 ) -> Tensor:
     """Restored image [C', H*scale, W*scale], all rows of :func:`restored_tiles`."""
-    rows = [
-        done.rows[0].clone()
-        for done in restored_tiles(module, image, tile=tile, overlap=overlap, mixing=mixing)
-        if done.rows is not None
-    ]
-    return torch.cat(rows, -2)
+    return assembled(restored_tiles(module, image, tile=tile, overlap=overlap, mixing=mixing))[0]
 
 
 def aligned(tile: int, overlap: int, *, multiple: int) -> tuple[int, int]:
