@@ -61,12 +61,13 @@ def check_types(
         leaf = name.rpartition(".")[2]
         if isinstance(parent, DictConfig) and leaf in parent:
             _check(parent, leaf, hint, name=name)
-    changed = list(map(key_of, given))
-    for argument, key in zip(given, changed, strict=True):
-        if argument.startswith("+") and key.isidentifier():
+    for argument in given:
+        # +group@package=name is no key: it chooses a file, and Hydra looks for the group.
+        if argument.startswith("+") and (key := argument.lstrip("+").partition("=")[0]).isidentifier():
             _check_read(config, key, command=command)
         if "${" in argument:  # what refers to nothing is an error that has the key
-            OmegaConf.select(config, key)
+            OmegaConf.select(config, key_of(argument))
+    changed = list(map(key_of, given))
     for section, node in _sections(config, ""):
         ours = str(node["_target_"]).startswith("kgt_lightning.")
         read = reads is None or any(_inside(section, each) for each in reads)
